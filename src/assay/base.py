@@ -1,0 +1,389 @@
+"""The contracts of Assay: read this file first.
+
+Six small classes say what every system promises. A system writes the methods that begin with an underscore; the public
+ones are final and do the boring part: validation, labels, randomness, feature names.
+
+Labels everywhere: 0 normal, 1 anomaly, -1 unknown. Scores everywhere: float64, finite, higher = more anomalous.
+Qualities everywhere: float64, finite, higher = better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, final
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline as _Pipeline
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from assay.core.random import as_generator
+from assay.core.validation import (
+    ANOMALY,
+    Bools,
+    Floats,
+    InputError,
+    Ints,
+    as_labels,
+    as_table,
+    check_number,
+    normals_and_anomalies,
+    refuse_non_finite,
+)
+
+
+class System(BaseEstimator):
+    """Whatever is fitted on a table: checks the input and remembers its width and its column names.
+
+    The constructor of a system only stores; what `fit` learns ends in an underscore.
+    """
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
+        """Return `X` as a finite float64 array (n, d) of the fitted width, or raise one clear error."""
+        original = X
+        X, names = as_table(X, name)
+        if isinstance(X, np.ndarray) and X.ndim == 2:
+            refuse_non_finite(X, name, names)
+        matrix: Floats = validate_data(
+            self, X, reset=reset, dtype=np.float64, order="C", ensure_min_samples=min_rows
+        )
+        refuse_non_finite(matrix, name, names)
+        if names is not None:
+            if reset:
+                self.feature_names_in_ = np.array(names, dtype=object)
+            elif list(getattr(self, "feature_names_in_", names)) != names:
+                self._check_names(names, name)
+        del original
+        return matrix
+
+    def _check_names(self, names: list[str], name: str) -> None:
+        fitted = list(self.feature_names_in_)
+        missing = [column for column in fitted if column not in names]
+        extra = [column for column in names if column not in fitted]
+        if missing or extra:
+            raise InputError(f"{name}: columns differ from those at fit: missing {missing[:5]}, unexpected {extra[:5]}")
+        raise InputError(f"{name}: columns are in another order than at fit; pass {name}[{fitted[:3]}…]")
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that make no sense; called at the start of `fit`."""
+
+
+class Detector(System):
+    """Gives every row one anomaly score.
+
+    A detector has no contamination, no threshold and no probability: see `assay.calibration.Calibrated` for decisions.
+
+    Attributes
+    ----------
+    labels : {"normals", "optional", "required"}
+        What the labels do. ``"normals"``: the detector learns normality, so rows known to be anomalies (1) are left out
+        of its training. ``"optional"``: it learns from labels where there are some. ``"required"``: it needs both kinds.
+    """
+
+    labels: ClassVar[str] = "normals"
+    min_rows: ClassVar[int] = 2
+
+    @final
+    def fit(self, X: Any, y: Any = None) -> Detector:
+        """Learn from the rows of `X`.
+
+        Parameters
+        ----------
+        X : array or dataframe of shape (n, d)
+            Finite numbers.
+        y : array of shape (n,), optional
+            0 normal, 1 anomaly, -1 unknown. Without it every row is unknown.
+
+        Returns
+        -------
+        Detector
+            Itself, fitted.
+
+        Raises
+        ------
+        InputError
+            If a value, a label or a parameter cannot be used.
+        """
+        self._check_parameters()
+        X = self._check_table(X, reset=True, min_rows=self.min_rows)
+        known = None if y is None else as_labels(y, len(X))
+        if self.labels == "required":
+            if known is None:
+                raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+            normals_and_anomalies(known[known >= 0], min_normals=1, min_anomalies=1)
+        if self.labels == "normals" and known is not None:
+            X = X[known != ANOMALY]
+            if len(X) < self.min_rows:
+                raise InputError(f"y leaves {len(X)} rows that are not anomalies, at least {self.min_rows} needed")
+        self._fit(X, known, as_generator(getattr(self, "random_state", None)))
+        return self
+
+    @final
+    def anomaly_score(self, X: Any) -> Floats:
+        """Return one score a row, shape (n,), higher = more anomalous.
+
+        A row's score does not depend on the other rows of `X`, and scoring never learns.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        InputError
+            If the width, the column names or a value differ from what was fitted.
+        """
+        check_is_fitted(self)
+        return np.ascontiguousarray(self._score(self._check_table(X, reset=False)), dtype=np.float64)
+
+    def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+    def _score(self, X: Floats) -> Floats:
+        raise NotImplementedError
+
+
+class Localizer(Detector):
+    """A detector that also says *where*: one score per pixel, point, voxel, time step or event."""
+
+    @final
+    def anomaly_map(self, X: Any) -> Any:
+        """Return one array of scores an item, of the item's own layout; its reduction is the item's score."""
+        check_is_fitted(self)
+        return self._map(self._check_table(X, reset=False))
+
+    def _map(self, X: Floats) -> Any:
+        raise NotImplementedError
+
+
+class Calibrator(BaseEstimator):
+    """Turns scores into decisions: learns a `threshold_` from scores of rows that are (mostly) normal.
+
+    Attributes
+    ----------
+    fitted_on : {"normals", "training"}
+        Which scores the promise needs. ``"normals"``: held-out scores of normal rows. ``"training"``: the training scores
+        themselves, anomalies included.
+    """
+
+    fitted_on: ClassVar[str] = "normals"
+    threshold_: float
+
+    @final
+    def fit(self, scores: Any, y: Any = None) -> Calibrator:
+        """Learn from `scores` (n,), finite, higher = more anomalous; `y` is ignored."""
+        scores = self._check_scores(scores)
+        if len(scores) == 0:
+            raise InputError("scores is empty: a calibrator needs at least one score")
+        self._fit(scores)
+        return self
+
+    @final
+    def predict(self, scores: Any) -> Ints:
+        """Return 1 (anomaly) where a score lies above `threshold_`, else 0; shape (n,)."""
+        check_is_fitted(self)
+        return (self._check_scores(scores) > self.threshold_).astype(np.int64)
+
+    def _check_scores(self, scores: Any) -> Floats:
+        scores = np.asarray(scores, dtype=np.float64)
+        if scores.ndim != 1:
+            raise InputError(f"scores has shape {scores.shape}, expected (n,): one score a row")
+        refuse_non_finite(scores[:, None], "scores")
+        return scores
+
+    def _fit(self, scores: Floats) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Auxiliary anomalies and where they come from.
+
+    Attributes
+    ----------
+    X : array of shape (n, d)
+        The generated rows.
+    mask : array of bool of shape (n, d)
+        Which entries differ from the parent row.
+    parents : array of int of shape (n,)
+        Row of the fitted normals each was made from; -1 where there is none.
+    meta : list of dict
+        For each row: generator, strength and every drawn parameter.
+    """
+
+    X: Floats
+    mask: Bools
+    parents: Ints
+    meta: list[dict[str, Any]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __iter__(self) -> Iterator[Floats]:
+        return iter(self.X)
+
+
+class Generator(System):
+    """Makes auxiliary anomalies from normal rows.
+
+    One knob serves all: ``strength`` 0 gives the parent row itself, 1 the published default, more goes further. The
+    default rule is a straight line, ``parent + strength * (target - parent)``, towards a target drawn by the published
+    law; a system with a natural strength of its own overrides `_sample`.
+    """
+
+    needs_anomalies: ClassVar[bool] = False
+    min_rows: ClassVar[int] = 2
+    #: A changed entry differs by more than this share of its column's standard deviation.
+    tolerance: ClassVar[float] = 1e-9
+
+    @final
+    def fit(self, X: Any, X_anomalous: Any = None) -> Generator:
+        """Learn from normal rows `X` (n, d) and, where the generator can use them, real anomalies (m, d)."""
+        self._check_parameters()
+        X = self._check_table(X, reset=True, min_rows=self.min_rows, name="X_normal")
+        if X_anomalous is not None:
+            X_anomalous = self._check_table(X_anomalous, reset=False, name="X_anomalous")
+        elif self.needs_anomalies:
+            raise InputError(f"{type(self).__name__} needs X_anomalous: it starts from real anomalies")
+        self.parents_ = X
+        self.scale_ = np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
+        self._fit(X, X_anomalous, as_generator(getattr(self, "random_state", None)))
+        return self
+
+    @final
+    def sample(self, n: int, strength: float | None = None, random_state: Any = None) -> Auxiliary:
+        """Draw `n` auxiliary anomalies.
+
+        Parameters
+        ----------
+        n : int
+            How many rows.
+        strength : float >= 0, optional
+            0 is the identity, 1 (default) the published setting.
+        random_state : None, int or numpy.random.Generator
+            Seed of this draw; by default the generator's own `random_state`, so that two calls give the same rows.
+
+        Returns
+        -------
+        Auxiliary
+            Rows, mask, parents and parameters. A draw that changes nothing is drawn again; if it still changes nothing
+            after 20 tries its ``meta["noop"]`` is True.
+        """
+        check_is_fitted(self)
+        check_number(n, "n", low=1, integer=True)
+        strength = 1.0 if strength is None else strength
+        check_number(strength, "strength", low=0.0, high=1e6)
+        seed = getattr(self, "random_state", None) if random_state is None else random_state
+        rng = as_generator(seed)
+        X, parents, meta = self._sample(n, float(strength), rng)
+        for _ in range(20):
+            idle = np.flatnonzero(~self._changed(X, parents).any(axis=1))
+            if strength == 0 or len(idle) == 0:
+                break
+            X[idle], parents[idle], again = self._sample(len(idle), float(strength), rng)
+            for row, drawn in zip(idle, again):
+                meta[row] = drawn
+        mask = self._changed(X, parents)
+        # Outside the mask a row is its parent, bit for bit.
+        rooted = parents >= 0
+        X[rooted] = np.where(mask[rooted], X[rooted], self._origin(parents[rooted]))
+        name = type(self).__name__
+        meta = [
+            {"generator": name, "strength": strength, "noop": not mask[row].any(), **drawn}
+            for row, drawn in enumerate(meta)
+        ]
+        return Auxiliary(X=X, mask=mask, parents=parents, meta=meta)
+
+    def _origin(self, parents: Ints) -> Floats:
+        """Return the rows that `parents` number."""
+        return self.parents_[parents]
+
+    def _changed(self, X: Floats, parents: Ints) -> Bools:
+        origin = np.where((parents >= 0)[:, None], self._origin(np.maximum(parents, 0)), np.inf)
+        return np.abs(X - origin) > self.tolerance * self.scale_
+
+    def _fit(self, X: Floats, X_anomalous: Floats | None, rng: np.random.Generator) -> None:
+        """Learn what the published law needs; nothing by default."""
+
+    def _sample(self, n: int, strength: float, rng: np.random.Generator) -> tuple[Floats, Ints, list[dict[str, Any]]]:
+        parents = rng.integers(len(self.parents_), size=n)
+        target, meta = self._target(parents, rng)
+        origin = self._origin(parents)
+        return origin + strength * (target - origin), parents, meta
+
+    def _target(self, parents: Ints, rng: np.random.Generator) -> tuple[Floats, list[dict[str, Any]]]:
+        """Draw one row a parent by the published law (strength 1), with the drawn parameters."""
+        raise NotImplementedError
+
+
+class QualityScore(System):
+    """Says how much each auxiliary anomaly is worth, from labelled normals and a few real anomalies."""
+
+    @final
+    def fit(self, X: Any, y: Any) -> QualityScore:
+        """Learn from `X` (n, d) with labels `y` (n,): 0 normal, 1 anomaly, none unknown."""
+        self._check_parameters()
+        X = self._check_table(X, reset=True)
+        if y is None:
+            raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        labels = as_labels(y, len(X))
+        self._fit(X, labels, as_generator(getattr(self, "random_state", None)))
+        return self
+
+    @final
+    def quality(self, X_aux: Any) -> Floats:
+        """Return the quality of each row of `X_aux` (m, d): shape (m,), higher = better.
+
+        Each row is judged on its own: the other rows do not matter.
+        """
+        check_is_fitted(self)
+        return np.ascontiguousarray(self._quality(self._check_table(X_aux, reset=False, name="X_aux")), dtype=np.float64)
+
+    def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+    def _quality(self, X_aux: Floats) -> Floats:
+        raise NotImplementedError
+
+
+def _final_has(method: str) -> Any:
+    return available_if(lambda pipeline: hasattr(pipeline._final_estimator, method))
+
+
+class Pipeline(_Pipeline):
+    """scikit-learn's `Pipeline`, which also passes on Assay's own methods.
+
+    An embedder (any transformer) in front carries EAP or a tabular detector to any kind of data.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from assay import ExpectedAnomalyPosterior, Pipeline
+    >>> judge = Pipeline([("embed", PCA(5)), ("eap", ExpectedAnomalyPosterior())])
+    """
+
+    def _embedded(self, X: Any) -> Any:
+        check_is_fitted(self)
+        for _, _, step in self._iter(with_final=False):
+            X = step.transform(X)
+        return X
+
+    @_final_has("anomaly_score")
+    def anomaly_score(self, X: Any) -> Floats:
+        """Embed `X` and return the detector's scores."""
+        return self._final_estimator.anomaly_score(self._embedded(X))
+
+    @_final_has("quality")
+    def quality(self, X_aux: Any) -> Floats:
+        """Embed `X_aux` and return the qualities."""
+        return self._final_estimator.quality(self._embedded(X_aux))
+
+    @_final_has("evaluate")
+    def evaluate(self, X_aux: Any) -> Any:
+        """Embed `X_aux` and return the table of `ExpectedAnomalyPosterior.evaluate`."""
+        return self._final_estimator.evaluate(self._embedded(X_aux))
+
+    @_final_has("select")
+    def select(self, X_aux: Any, rule: str = "otsu", **options: Any) -> Bools:
+        """Embed `X_aux` and return which rows to keep."""
+        return self._final_estimator.select(self._embedded(X_aux), rule=rule, **options)

@@ -1,0 +1,115 @@
+"""The catalogue: one line a system. Imports nothing of Assay.
+
+`assay list`, `assay info`, the README's table, the docs pages, the command line and the contract tests all read it. A new
+system is one code file, one test file and one line here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """One system of Assay.
+
+    Attributes
+    ----------
+    name : str
+        What the command line calls it.
+    path : str
+        ``module:Class``.
+    role : str
+        detector, calibrator, generator or quality.
+    data : str
+        Kind of data it takes: tables (or anything embedded into a table).
+    labels : str
+        What it learns from: none, normals, normals+anomalies.
+    summary : str
+        One line.
+    paper : str
+        Where it was published; empty for a baseline.
+    extra : str
+        Extra that must be installed; empty for none.
+    localises : bool
+        Whether it also says where.
+    """
+
+    name: str
+    path: str
+    role: str
+    data: str
+    labels: str
+    summary: str
+    paper: str = ""
+    extra: str = ""
+    localises: bool = False
+
+
+_TABULAR = "assay.detectors.tabular"
+_GENERATORS = "assay.generators.tabular"
+
+# fmt: off
+SYSTEMS: tuple[Entry, ...] = (
+    Entry("eap", "assay.quality.eap:ExpectedAnomalyPosterior", "quality", "tables", "normals+anomalies", "Expected Anomaly Posterior: realistic and distinguishable", "Perini et al., TMLR 2024, arXiv 2405.13699"),
+    Entry("rarity_density", "assay.quality.density:RarityDensity", "quality", "tables", "normals+anomalies", "Density by k-NN balls alone: half of EAP", "Han et al., ICLR 2023, arXiv 2206.08549"),
+    Entry("class_probability", "assay.quality.eap:ClassProbability", "quality", "tables", "normals+anomalies", "The detector's probability alone: the other half of EAP"),
+    Entry("isolation_forest", f"{_TABULAR}.isolation_forest:IsolationForest", "detector", "tables", "normals", "Short isolation paths in random trees", "Liu et al., ICDM 2008"),
+    Entry("ssdo", f"{_TABULAR}.ssdo:SSDO", "detector", "tables", "normals+anomalies", "Labels propagate over a prior detector's scores", "Vercruyssen et al., ICDM 2018"),
+    Entry("knn", f"{_TABULAR}.neighbours:KNN", "detector", "tables", "normals", "Distance to the k-th nearest training row", "Ramaswamy et al., SIGMOD 2000"),
+    Entry("lof", f"{_TABULAR}.neighbours:LOF", "detector", "tables", "normals", "Density relative to that of the neighbours", "Breunig et al., SIGMOD 2000"),
+    Entry("ecod", f"{_TABULAR}.marginals:ECOD", "detector", "tables", "normals", "Tail probabilities of each feature, summed", "Li et al., TKDE 2022, arXiv 2201.00382"),
+    Entry("hbos", f"{_TABULAR}.marginals:HBOS", "detector", "tables", "normals", "Histogram densities of each feature, summed", "Goldstein and Dengel, KI 2012"),
+    Entry("mahalanobis", f"{_TABULAR}.gaussian:Mahalanobis", "detector", "tables", "normals", "Distance to the mean in units of the covariance"),
+    Entry("noise_contrastive", f"{_TABULAR}.noise_contrastive:NoiseContrastive", "detector", "tables", "normals", "Density by telling normals from generated noise", "Gutmann and Hyvärinen, AISTATS 2010"),
+    Entry("classifier", f"{_TABULAR}.adapters:ClassifierDetector", "detector", "tables", "normals+anomalies", "Any scikit-learn classifier, calibrated by cross-validation"),
+    Entry("quantile", "assay.calibration.quantile:Quantile", "calibrator", "scores", "none", "Flags a fixed share of the training rows"),
+    Entry("false_alarm_rate", "assay.calibration.false_alarm_rate:FalseAlarmRate", "calibrator", "scores", "normals", "Keeps the false-alarm rate on fresh normal rows under a target"),
+    Entry("conformal", "assay.calibration.conformal:Conformal", "calibrator", "scores", "normals", "p-values, and selection with a controlled false-discovery rate", "Bates et al., Annals of Statistics 2023, arXiv 2104.08279"),
+    Entry("squash", "assay.calibration.squash:Squash", "calibrator", "scores", "none", "Probability one half at the contamination quantile", "Vercruyssen et al., ICDM 2018"),
+    Entry("uniform_box", f"{_GENERATORS}:UniformBox", "generator", "tables", "normals", "Uniform in the inflated bounding box", "Sipple, ICML 2020"),
+    Entry("permutation", f"{_GENERATORS}:Permutation", "generator", "tables", "normals", "Columns shuffled independently: marginals kept, dependence lost", "Sipple, ICML 2020"),
+    Entry("global", f"{_GENERATORS}:Global", "generator", "tables", "normals", "Uniform beyond the range of each feature", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
+    Entry("local", f"{_GENERATORS}:Local", "generator", "tables", "normals", "Gaussian mixture with inflated covariances", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
+    Entry("cluster", f"{_GENERATORS}:Cluster", "generator", "tables", "normals", "Gaussian mixture with displaced means", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
+    Entry("dependency", f"{_GENERATORS}:Dependency", "generator", "tables", "normals", "Each feature drawn on its own from a kernel density", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
+    Entry("subspace_noise", f"{_GENERATORS}:SubspaceNoise", "generator", "tables", "normals", "Gaussian noise on a random subset of the features", "Goodge et al., AAAI 2022, arXiv 2112.05355"),
+    Entry("feature_swap", f"{_GENERATORS}:FeatureSwap", "generator", "tables", "normals", "Some features taken from another row", "Bahri et al., ICLR 2022, arXiv 2106.15147"),
+    Entry("mixup", f"{_GENERATORS}:Mixup", "generator", "tables", "normals", "Points between clusters of normals", "Zhang et al., ICLR 2018, arXiv 1710.09412"),
+    Entry("smote", f"{_GENERATORS}:Smote", "generator", "tables", "normals+anomalies", "Points between real anomalies", "Chawla et al., JAIR 2002"),
+    Entry("boundary", f"{_GENERATORS}:Boundary", "generator", "tables", "normals", "The least likely draws of a Gaussian fitted to the normals", "Du et al., ICLR 2022, arXiv 2202.01197"),
+    Entry("foreign_rows", f"{_GENERATORS}:ForeignRows", "generator", "tables", "normals", "Rows of other data sets brought to the same width", "Hendrycks et al., ICLR 2019, arXiv 1812.04606"),
+)
+# fmt: on
+
+
+def find(name: str, role: str | None = None) -> Entry:
+    """Return the entry called `name` (of `role`, if given).
+
+    Raises
+    ------
+    KeyError
+        If there is none; the message offers the nearest names.
+    """
+    entries = [entry for entry in SYSTEMS if role in (None, entry.role)]
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    from difflib import get_close_matches
+
+    names = [entry.name for entry in entries]
+    near = get_close_matches(name, names, n=3, cutoff=0.5) or names
+    raise KeyError(f"no {role or 'system'} is called {name!r}; did you mean {', '.join(near)}?")
+
+
+def of_role(role: str, data: str | None = None) -> list[Entry]:
+    """Return the entries of a role (and kind of data)."""
+    return [entry for entry in SYSTEMS if entry.role == role and data in (None, entry.data)]
+
+
+def load_class(entry: Entry) -> type:
+    """Import the class of an entry."""
+    import importlib
+
+    module, name = entry.path.split(":")
+    loaded: type = getattr(importlib.import_module(module), name)
+    return loaded

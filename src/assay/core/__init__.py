@@ -1,0 +1,1 @@
+"""Small, boring foundations: validation, randomness, progress, parallel work, files, extras. No algorithms."""

@@ -1,0 +1,175 @@
+"""Checks at the door: whatever comes in is understood, or refused in one line that names it and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NORMAL, ANOMALY, UNKNOWN = 0, 1, -1
+
+
+class InputError(ValueError):
+    """An argument, a file or a column that cannot be used; the message says which and what to do."""
+
+
+class LabelWarning(UserWarning):
+    """Labels that are not Assay's were read as unknown."""
+
+
+def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
+    """Return `X` as something scikit-learn can check, and its column names if it has any.
+
+    NumPy arrays, lists and sparse matrices pass through; a dataframe of any library (pandas, polars, Arrow, …) becomes a
+    float64 array.
+
+    Raises
+    ------
+    InputError
+        If a dataframe's column is not numeric or holds missing values; the message names the column.
+    """
+    if isinstance(X, (np.ndarray, list, tuple)) or not _looks_like_a_frame(X):
+        return X, None
+    import narwhals.stable.v1 as nw
+
+    frame = nw.from_native(X, eager_only=True, pass_through=False)
+    names = [str(column) for column in frame.columns]
+    columns = []
+    for column in frame.columns:
+        series = frame[column]
+        if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
+            raise InputError(
+                f"{name}: column {column!r} holds {series.dtype}, not numbers; encode it as numbers or leave it out"
+            )
+        missing = int(series.null_count())
+        if missing:
+            raise InputError(f"{name}: column {column!r} holds {missing} missing values; impute or drop these rows")
+        columns.append(np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64))
+    matrix = np.column_stack(columns) if columns else np.empty((len(frame), 0))
+    return matrix, names
+
+
+def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
+    """Return `X` as a finite, C-ordered float64 array of shape (n, d); never the caller's own memory changed.
+
+    Raises
+    ------
+    InputError
+        If `X` is not two-dimensional, has fewer than `min_rows` rows, holds text, complex numbers, NaN or infinity.
+    """
+    X, names = as_table(X, name)
+    try:
+        matrix = np.asarray(X)
+        if matrix.dtype.kind not in "c":
+            matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be read as a table of numbers: {error}") from error
+    if matrix.dtype.kind == "c":
+        raise InputError(f"{name} holds complex numbers; give real ones")
+    if matrix.ndim != 2:
+        raise InputError(f"{name} has {matrix.ndim} dimensions, expected 2 (rows, columns); reshape it first")
+    if matrix.shape[1] == 0:
+        raise InputError(f"{name} has no columns")
+    if matrix.shape[0] < min_rows:
+        raise InputError(f"{name} has {matrix.shape[0]} rows, at least {min_rows} needed")
+    refuse_non_finite(matrix, name, names)
+    return matrix
+
+
+def refuse_non_finite(matrix: npt.NDArray[Any], name: str = "X", names: list[str] | None = None) -> None:
+    """Raise an `InputError` that names the first cell of `matrix` holding NaN or infinity (or a value beyond 1e150)."""
+    if matrix.size == 0 or matrix.dtype.kind != "f":
+        return
+    # Distances square the values: what would overflow there is refused here.
+    usable = np.abs(matrix) < np.float64(1e150)
+    if usable.all():
+        return
+    row, column = np.argwhere(~usable)[0]
+    value = matrix[row, column]
+    what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:.3g}, too large (inf)"
+    where = repr(names[column]) if names else str(column)
+    count = int((~usable).sum())
+    raise InputError(
+        f"{name} holds {what} in row {row}, column {where} ({count} such cells in all); impute, rescale or drop these rows"
+    )
+
+
+def as_labels(y: Any, n: int, name: str = "y") -> Ints:
+    """Return `y` as an int64 array of shape (n,) with values 0 (normal), 1 (anomaly) and -1 (unknown).
+
+    Raises
+    ------
+    InputError
+        If the length differs from `n` or another value occurs.
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise InputError(f"{name} has shape {labels.shape}, expected ({n},): one label a row")
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
+    known = np.isin(labels, (NORMAL, ANOMALY, UNKNOWN)) if labels.dtype.kind in "iuf" else np.zeros(n, dtype=bool)
+    if not known.all():
+        strange = sorted({str(value) for value in labels[~known].ravel()[:1000]})[:5]
+        raise InputError(
+            f"{name} holds {', '.join(strange)}: labels are 0 (normal), 1 (anomaly) and -1 (unknown); map yours to these"
+        )
+    return labels.astype(np.int64)
+
+
+def normals_and_anomalies(y: Ints, *, min_normals: int, min_anomalies: int, name: str = "y") -> tuple[Ints, Ints]:
+    """Return the row numbers of the normals and of the anomalies in fully known labels.
+
+    Raises
+    ------
+    InputError
+        If a label is unknown (-1) or a class has too few rows.
+    """
+    unknown = int((y == UNKNOWN).sum())
+    if unknown:
+        raise InputError(
+            f"{name} holds {unknown} unknown labels (-1): drop these rows, or write 0 if -1 means normal in your data"
+        )
+    normals, anomalies = np.flatnonzero(y == NORMAL), np.flatnonzero(y == ANOMALY)
+    if len(anomalies) < min_anomalies:
+        raise InputError(
+            f"{name} holds {len(anomalies)} anomalies (1), at least {min_anomalies} needed; add labelled anomalies"
+        )
+    if len(normals) < min_normals:
+        raise InputError(f"{name} holds {len(normals)} normal rows (0), at least {min_normals} needed; add normal rows")
+    return normals, anomalies
+
+
+def check_number(
+    value: Any,
+    name: str,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    integer: bool = False,
+    strict_low: bool = False,
+    strict_high: bool = False,
+) -> None:
+    """Raise an `InputError` unless `value` is a number of [low, high] (an end is excluded where `strict_…`)."""
+    kinds: tuple[type, ...] = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    fits = (
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and (value > low if strict_low else value >= low)
+        and (value < high if strict_high else value <= high)
+    )
+    if not fits:
+        left, right = "(" if strict_low else "[", ")" if strict_high else "]"
+        kind = "an integer" if integer else "a number"
+        raise InputError(f"{name}={value!r}: give {kind} in {left}{low:g}, {high:g}{right}")
+
+
+def _looks_like_a_frame(X: Any) -> bool:
+    """Tell a dataframe from an array without importing any dataframe library."""
+    return hasattr(X, "columns") or hasattr(X, "column_names")

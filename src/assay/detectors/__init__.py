@@ -1,0 +1,1 @@
+"""Detectors: one folder a kind of data, one file a system."""

@@ -1,0 +1,1 @@
+"""Detectors of anomalous rows in tables, and of anomalous embeddings of anything else."""

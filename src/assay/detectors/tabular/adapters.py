@@ -1,0 +1,156 @@
+"""Other people's estimators as Assay detectors: scikit-learn's and PyOD's outlier detectors, and any classifier.
+
+`as_detector` recognises what it is given. scikit-learn's outlier detectors count low = abnormal (`score_samples`, or
+`decision_function`), PyOD's high = abnormal (`decision_function`): the adapter turns them into one meaning. A classifier becomes a detector that needs
+labels and whose score is its probability of the anomaly class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from assay.base import Detector
+from assay.core.clone import seeded_clone
+from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints
+
+
+class WrappedDetector(Detector):
+    """A scikit-learn or PyOD outlier detector under Assay's contract.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Anything with `fit` and either `score_samples` or `decision_function`.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted clone.
+
+    Examples
+    --------
+    >>> from sklearn.svm import OneClassSVM
+    >>> from assay.detectors.tabular.adapters import WrappedDetector
+    >>> WrappedDetector(OneClassSVM()).fit([[0.0], [0.1], [0.2]]).anomaly_score([[0.1], [9.0]]).argmax()
+    np.int64(1)
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        self.estimator_ = clone(self.estimator).fit(X)
+
+    def _score(self, X: Floats) -> Floats:
+        if _is_pyod(self.estimator_):
+            return np.asarray(self.estimator_.decision_function(X), dtype=np.float64)
+        if hasattr(self.estimator_, "score_samples"):
+            return -np.asarray(self.estimator_.score_samples(X), dtype=np.float64)
+        return -np.asarray(self.estimator_.decision_function(X), dtype=np.float64)
+
+
+class ClassifierDetector(Detector):
+    """A supervised classifier as a detector: the score is the calibrated probability of the anomaly class.
+
+    Unknown rows (-1) are left out of training. Trained on one class only it returns the constant 0 or 1 it has seen.
+
+    Parameters
+    ----------
+    estimator : classifier, optional
+        Anything with `predict_proba`; a logistic regression on standardised columns, classes weighted, by default.
+    calibration : {"sigmoid", "isotonic", None}, default "sigmoid"
+        How the probability is calibrated by cross-validation (`CalibratedClassifierCV`); None trusts the classifier. With a
+        single row of a class nothing can be held out, and the classifier's own probability is used.
+    cv : int, default 3
+        Folds of the calibration, at most the rows of the smaller class.
+    random_state : None, int or numpy.random.Generator
+        Seed of the classifier.
+
+    Attributes
+    ----------
+    estimator_ : classifier or None
+        The fitted classifier; None when one class was seen.
+    constant_ : float
+        The probability returned when `estimator_` is None.
+
+    Examples
+    --------
+    >>> from assay import ClassifierDetector
+    >>> X, y = [[0.0], [0.2], [0.4], [3.0], [3.2], [3.4]], [0, 0, 0, 1, 1, 1]
+    >>> score = ClassifierDetector().fit(X, y).anomaly_score([[0.1], [3.1]])
+    >>> bool(score[1] > score[0])
+    True
+    """
+
+    labels: ClassVar[str] = "required"
+
+    def __init__(self, estimator=None, calibration="sigmoid", cv=3, random_state=None):
+        self.estimator = estimator
+        self.calibration = calibration
+        self.cv = cv
+        self.random_state = random_state
+
+    def _check_parameters(self) -> None:
+        if self.calibration not in ("sigmoid", "isotonic", None):
+            raise InputError(f"calibration={self.calibration!r}: choose 'sigmoid', 'isotonic' or None")
+
+    def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        assert y is not None  # labels are required
+        X, y = X[y >= 0], y[y >= 0]
+        smaller = min(int((y == NORMAL).sum()), int((y == ANOMALY).sum()))
+        self.constant_ = float(y.mean())
+        self.estimator_ = None
+        if smaller == 0:
+            return
+        estimator = self.estimator
+        if estimator is None:
+            estimator = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+        estimator = seeded_clone(estimator, int(rng.integers(2**31 - 1)))
+        folds = min(int(self.cv), smaller)
+        if self.calibration is not None and folds >= 2:
+            estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
+        self.estimator_ = estimator.fit(X, y)
+
+    def _score(self, X: Floats) -> Floats:
+        if self.estimator_ is None:
+            return np.full(len(X), self.constant_)
+        return np.asarray(self.estimator_.predict_proba(X)[:, 1], dtype=np.float64)
+
+    def probability(self, X: Any) -> Floats:
+        """Return the probability of being an anomaly: the score itself."""
+        return self.anomaly_score(X)
+
+
+def as_detector(estimator: Any) -> Detector:
+    """Return `estimator` as a `Detector`.
+
+    Parameters
+    ----------
+    estimator : Detector, outlier detector of scikit-learn or PyOD, or classifier
+        Unfitted.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    if isinstance(estimator, Detector):
+        return estimator
+    if isinstance(estimator, type):
+        raise InputError(f"detector={estimator.__name__} is a class: pass an instance, {estimator.__name__}()")
+    if is_classifier(estimator):
+        return ClassifierDetector(estimator)
+    if hasattr(estimator, "fit") and (hasattr(estimator, "score_samples") or hasattr(estimator, "decision_function")):
+        return WrappedDetector(estimator)
+    raise InputError(f"detector={estimator!r} has neither score_samples nor decision_function: it cannot score rows")
+
+
+def _is_pyod(estimator: Any) -> bool:
+    return any(base.__module__.startswith("pyod.") for base in type(estimator).__mro__)

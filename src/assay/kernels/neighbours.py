@@ -1,0 +1,62 @@
+"""Nearest neighbours of rows in rows: a KD-tree in low dimensions, blocked brute force in high ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from assay.core.validation import Floats, Ints
+from assay.kernels.jit import jit
+
+#: Up to this many columns a KD-tree wins over brute force.
+TREE_COLUMNS = 12
+
+
+@jit
+def _brute(X: Floats, reference: Floats, k: int, skip_self: bool) -> tuple[Floats, Ints]:
+    l, d = X.shape
+    n = len(reference)
+    columns = np.ascontiguousarray(reference.T)
+    distances = np.full((l, k), np.inf)
+    indices = np.full((l, k), -1, dtype=np.int64)
+    d2 = np.empty(n)
+    for x in range(l):
+        d2[:] = 0.0
+        for f in range(d):
+            value = X[x, f]
+            column = columns[f]
+            for j in range(n):
+                difference = value - column[j]
+                d2[j] += difference * difference
+        if skip_self:
+            d2[x] = np.inf
+        near, index = distances[x], indices[x]
+        for j in range(n):
+            value = d2[j]
+            if value < near[k - 1]:
+                place = k - 1
+                while place > 0 and near[place - 1] > value:
+                    near[place] = near[place - 1]
+                    index[place] = index[place - 1]
+                    place -= 1
+                near[place] = value
+                index[place] = j
+    return np.sqrt(distances), indices
+
+
+def nearest(X: Floats, reference: Floats, k: int, *, skip_self: bool = False) -> tuple[Floats, Ints]:
+    """Return distances and indices, each (l, k), of the `k` nearest rows of `reference` (n, d) to each row of `X` (l, d).
+
+    With `skip_self`, `X` is `reference` itself and row i is not its own neighbour (its duplicates are). Memory O(l·k + n·d).
+    """
+    if reference.shape[1] > TREE_COLUMNS or len(reference) < 500:
+        distances, indices = _brute(X, reference, k, skip_self)
+        return distances, indices
+    if not skip_self:
+        distances, indices = cKDTree(reference).query(X, k=np.arange(1, k + 1))
+        return distances, indices.astype(np.int64)
+    distances, indices = cKDTree(reference).query(X, k=np.arange(1, k + 2))
+    # Drop the row itself wherever it stands among its duplicates; the farthest one if it is not listed.
+    keep = indices != np.arange(len(X))[:, None]
+    keep[keep.all(axis=1), -1] = False
+    return distances[keep].reshape(len(X), k), indices[keep].reshape(len(X), k).astype(np.int64)

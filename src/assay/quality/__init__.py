@@ -1,0 +1,1 @@
+"""Judges of auxiliary anomalies: which are realistic and distinguishable, which to keep, and why."""

@@ -1,0 +1,450 @@
+"""EAP, the Expected Anomaly Posterior: one number that is high only for realistic and distinguishable anomalies.
+
+In: labelled rows `X` (n, d) with 0 normal and 1 anomaly (m >= 1 of them), auxiliary rows `X_aux` (l, d). Out: a quality φ in (0, 1)
+per auxiliary row, with its parts. Columns are standardised by the training rows here.
+
+The idea. The probability of being an anomaly at x is itself uncertain. Give it a Beta prior whose mean is the contamination γ = m/n;
+let the data speak at x only as loudly as there are data there, N(x) pseudo-observations of which the share q(x) is anomalous (q
+is the detector's probability). The posterior mean is the quality:
+
+    φ(x) = (α0 + N(x) q(x)) / (α0 + β0 + N(x)),    (α0, β0) = (γ, 1 - γ).
+
+Where there is no density, φ = γ whatever the detector claims (unrealistic); where there is density, φ is below a realistic row's if q is
+low (indistinguishable), and high if q is high (realistic). A typical normal row has N ≈ 1, so even a perfect auxiliary anomaly
+scores about .3-.5: φ is a ranking to be compared with the prior γ, not with one half.
+
+The procedure, for each of M random subsets b: an inclusion rate p_b ~ U((k_min + 1 + m) / n, .99); each row kept with
+probability p_b; the detector fitted on the kept rows; k*, balls and density from the kept normals, all m anomalies choosing k* (see
+`assay.quality.density`); φ_b as above. φ is the mean over b, so the detector's own uncertainty is part of it.
+
+Defaults: M = 100, k_min = 5, prior (γ, 1 - γ), SSDO (k = 5, α = 2.3) over an isolation forest of 100 trees with the squash at γ:
+those of the reference implementation. Departures from it: seeds are local; identical rows keep a ball (its radii of 0 count as the
+smallest positive one); a column counts as constant relative to its size, not below .001; at least two normals in every subset.
+`evidence_scale` multiplies N (1 is the published form). Time: M detector fits, and O(n² (d + log n)) once for all subsets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from assay.base import QualityScore
+from assay.calibration.calibrated import Calibrated
+from assay.calibration.squash import Squash
+from assay.core.clone import seeded_clone
+from assay.core.parallel import run
+from assay.core.random import child_seeds
+from assay.core.tables import like_input
+from assay.core.validation import (
+    Bools,
+    Floats,
+    InputError,
+    Ints,
+    check_number,
+    normals_and_anomalies,
+)
+from assay.detectors.tabular.adapters import ClassifierDetector, as_detector
+from assay.detectors.tabular.ssdo import SSDO
+from assay.kernels.balls import Members
+from assay.kernels.neighbours import nearest
+from assay.quality.density import fit_balls
+from assay.quality.selection import keep_otsu, keep_top, weights
+
+#: Auxiliary rows judged at a time: bounds the memory at some (M · BLOCK) numbers.
+BLOCK = 16_384
+REALISTIC, INDISTINGUISHABLE, UNREALISTIC, UNCERTAIN = "realistic", "indistinguishable", "unrealistic", "uncertain"
+
+
+def posterior_mean(q: Any, pseudo_count: Any, prior: tuple[float, float]) -> Any:
+    """Return φ, the mean of Beta(α0 + N q, β0 + N (1 - q)).
+
+    Examples
+    --------
+    >>> round(float(posterior_mean(0.95, 0.6, (0.02, 0.98))), 4)
+    0.3687
+    """
+    alpha, beta = prior
+    return (alpha + pseudo_count * q) / (alpha + beta + pseudo_count)
+
+
+def posterior_variance(q: Any, pseudo_count: Any, prior: tuple[float, float]) -> tuple[Any, Any]:
+    """Return the epistemic variance Var(P) and the aleatoric variance E[P (1 - P)]; they sum to φ (1 - φ)."""
+    phi = posterior_mean(q, pseudo_count, prior)
+    mass = prior[0] + prior[1] + pseudo_count
+    return phi * (1 - phi) / (mass + 1), phi * (1 - phi) * mass / (mass + 1)
+
+
+def standardiser(X: Floats) -> tuple[Floats, Floats]:
+    """Return mean and scale of each column; a column that is constant up to rounding gets scale 1."""
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    return mean, np.where(scale > 1e-12 * np.maximum(np.abs(mean), 1e-300), scale, 1.0)
+
+
+def probability_model(detector: Any, contamination: float) -> Any:
+    """Return an estimator with `fit(X, y)` and `probability(X)` made from whatever detector was given.
+
+    A `Calibrated` detector speaks for itself; a classifier (`ClassifierDetector` or scikit-learn's) gives its own probability;
+    every other detector, Assay's, scikit-learn's or PyOD's, is squashed at the contamination.
+    """
+    if detector is None:
+        detector = SSDO()
+    if isinstance(detector, Calibrated):
+        if not hasattr(detector, "probability"):
+            raise InputError("detector is Calibrated without a probability: use the calibrator Squash, or pass it bare")
+        return detector
+    if isinstance(detector, ClassifierDetector):
+        return detector
+    if is_classifier(detector):
+        return ClassifierDetector(detector, calibration=None)
+    return Calibrated(as_detector(detector), Squash(contamination), cv=None)
+
+
+def _fit_model(template: Any, X: Floats, y: Ints, rows: Bools, seed: int) -> Any:
+    return seeded_clone(template, seed).fit(X[rows], y[rows])
+
+
+def _probabilities(model: Any, X: Floats) -> Floats:
+    return np.asarray(model.probability(X), dtype=np.float64)
+
+
+class ExpectedAnomalyPosterior(QualityScore):
+    """Score auxiliary anomalies: high only where they are realistic and distinguishable from normal rows.
+
+    Parameters
+    ----------
+    detector : estimator, optional
+        What gives q: a `Detector`, a `Calibrated` one with a probability, a scikit-learn or PyOD outlier detector, or a classifier.
+        Default: `SSDO` over an `IsolationForest`, squashed at the contamination.
+    n_subsets : int, default 100
+        Number M of random subsets (reference implementation).
+    min_neighbors : int, default 5
+        Smallest k of the balls (reference implementation).
+    prior : float or pair of floats, optional
+        Mean π0 of the prior (its mass is then 1), or (α0, β0). Default: the share of anomalies in `y`.
+    evidence_scale : float, default 1
+        Multiplies the pseudo-counts; 1 is the published form.
+    n_jobs : int, optional
+        Jobs for the detector fits, as joblib understands it.
+    random_state : None, int or numpy.random.Generator
+        Seed of the subsets and of every detector.
+
+    Attributes
+    ----------
+    prior_ : tuple of two floats
+        (α0, β0).
+    contamination_ : float
+        Share γ of anomalies among the training rows.
+    members_ : array of uint8 of shape (n, M)
+        Which subset holds which training row.
+    balls_ : Balls
+        The balls of the normals in every subset.
+    models_ : list
+        One fitted detector a subset.
+    reference_probability_ : float
+        Median over the real anomalies of q by the detectors that did not see them: what "clearly anomalous" means on these data.
+
+    References
+    ----------
+    Perini, Rudolph, Schmedding and Qiu: Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected Anomaly
+    Posterior. TMLR 2024, arXiv 2405.13699.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from assay import ExpectedAnomalyPosterior
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(200, 2)), rng.normal(3.0, 0.5, size=(8, 2))])
+    >>> y = np.repeat([0, 1], [200, 8])
+    >>> eap = ExpectedAnomalyPosterior(n_subsets=20, random_state=0).fit(X, y)
+    >>> realistic, unrealistic, indistinguishable = eap.quality([[3.0, 3.0], [90.0, -90.0], [0.0, 0.0]])
+    >>> bool(realistic > unrealistic and realistic > indistinguishable)
+    True
+    """
+
+    def __init__(
+        self,
+        detector=None,
+        n_subsets=100,
+        min_neighbors=5,
+        prior=None,
+        evidence_scale=1.0,
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.detector = detector
+        self.n_subsets = n_subsets
+        self.min_neighbors = min_neighbors
+        self.prior = prior
+        self.evidence_scale = evidence_scale
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # -- fitting ----------------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_number(self.n_subsets, "n_subsets", low=1, integer=True)
+        check_number(self.min_neighbors, "min_neighbors", low=1, integer=True)
+        check_number(self.evidence_scale, "evidence_scale", low=0.0, strict_low=True)
+        if self.prior is None:
+            return
+        if isinstance(self.prior, (tuple, list)):
+            if len(self.prior) != 2:
+                raise InputError(f"prior={self.prior!r}: give a mean in (0, 1) or the pair (alpha, beta)")
+            for value in self.prior:
+                check_number(value, "prior", low=0.0, strict_low=True)
+        else:
+            check_number(self.prior, "prior", low=0.0, high=1.0, strict_low=True, strict_high=True)
+
+    def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
+        normals, anomalies = normals_and_anomalies(y, min_normals=self.min_neighbors + 2, min_anomalies=1)
+        self.contamination_ = len(anomalies) / len(y)
+        if self.contamination_ >= 0.5:
+            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
+        self.prior_ = self._resolve_prior(self.contamination_)
+        self.mean_, self.scale_ = standardiser(X)
+        X = (X - self.mean_) / self.scale_
+        self.X_, self.y_ = X, y
+        self.members_ = self._draw_subsets(y, rng)
+        self.balls_ = fit_balls(X[normals], X[anomalies], self.members_[normals], k_min=int(self.min_neighbors))
+        template = probability_model(self.detector, self.contamination_)
+        tasks = [
+            (template, X, y, self.members_[:, b] == 1, seed)
+            for b, seed in enumerate(child_seeds(rng, int(self.n_subsets)))
+        ]
+        self.models_ = run(_fit_model, tasks, n_jobs=self.n_jobs, description="fitting detectors")
+        self.reference_probability_ = self._unseen_probability(anomalies)
+
+    def _resolve_prior(self, contamination: float) -> tuple[float, float]:
+        if self.prior is None:
+            return contamination, 1.0 - contamination
+        if isinstance(self.prior, (tuple, list)):
+            return float(self.prior[0]), float(self.prior[1])
+        return float(self.prior), 1.0 - float(self.prior)
+
+    def _draw_subsets(self, y: Ints, rng: np.random.Generator) -> Members:
+        n, m = len(y), int((y == 1).sum())
+        lowest = min((self.min_neighbors + 1 + m) / n, 0.99)
+        members = np.empty((n, int(self.n_subsets)), dtype=np.uint8)
+        for b, rate in enumerate(rng.uniform(lowest, 0.99, size=int(self.n_subsets))):
+            members[:, b] = rng.random(n) < rate
+            while members[y == 0, b].sum() < 2:  # a ball needs a neighbour
+                members[:, b] = rng.random(n) < rate
+        return members
+
+    def _unseen_probability(self, anomalies: Ints) -> float:
+        """Median over the anomalies of the mean q over the subsets without them; over all subsets if every one holds it."""
+        q = self._per_subset(self.X_[anomalies])[1]
+        unseen = self.members_[anomalies] == 0
+        unseen[~unseen.any(axis=1)] = True
+        return float(np.median((q * unseen).sum(axis=1) / unseen.sum(axis=1)))
+
+    # -- scoring ----------------------------------------------------------------------------------------------------------
+
+    def _per_subset(self, X: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return φ_b, q_b and N_b for standardised rows (l, d): each (l, M)."""
+        counts = self.evidence_scale * self.balls_.pseudo_count(X)
+        tasks = [(model, X) for model in self.models_]
+        q = np.column_stack(run(_probabilities, tasks, n_jobs=self.n_jobs, description="judging rows"))
+        return posterior_mean(q, counts, self.prior_), q, counts
+
+    def _quality(self, X_aux: Floats) -> Floats:
+        X = (X_aux - self.mean_) / self.scale_
+        blocks = [self._per_subset(X[first : first + BLOCK])[0].mean(axis=1) for first in range(0, len(X), BLOCK)]
+        return np.concatenate(blocks)
+
+    def per_subset(self, X_aux: Any) -> Floats:
+        """Return φ_b for every row and subset, (l, M): its spread over the subsets is the detectors' disagreement."""
+        check_is_fitted(self)
+        return self._per_subset((self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_)[0]
+
+    def evaluate(self, X_aux: Any) -> Any:
+        """Judge each row of `X_aux` and say why.
+
+        Returns
+        -------
+        table
+            A dataframe of the library `X_aux` came in (an Arrow table for arrays), one row an auxiliary row, in its order:
+
+            - ``quality`` φ, ``quality_std``, ``quality_p05``, ``quality_p95``: mean, spread and quantiles over the subsets;
+            - ``density`` N/n, ``pseudo_count`` N, ``zero_density_share``: mean over the subsets, and the share in which no ball
+              holds the row;
+            - ``probability``: mean q; ``epistemic`` and ``aleatoric``: variance of P, and E[P (1 - P)];
+            - ``verdict``: realistic, indistinguishable, unrealistic or uncertain, and ``reason`` in words;
+            - ``nearest_normal``, ``nearest_anomaly``: training row numbers, each with its distance in standard deviations;
+            - ``ball_centre`` and ``ball_radius``: the smallest ball that holds the row when every normal counts (-1 and NaN
+              if none does).
+        """
+        check_is_fitted(self)
+        X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
+        parts = [self._evaluate_block(X[first : first + BLOCK]) for first in range(0, len(X), BLOCK)]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return like_input(columns, X_aux)
+
+    def _evaluate_block(self, X: Floats) -> dict[str, Any]:
+        phi, q, counts = self._per_subset(X)
+        epistemic, aleatoric = posterior_variance(q, counts, self.prior_)
+        normals, anomalies = np.flatnonzero(self.y_ == 0), np.flatnonzero(self.y_ == 1)
+        to_normal, normal = nearest(X, self.X_[normals], 1)
+        to_anomaly, anomaly = nearest(X, self.X_[anomalies], 1)
+        zero = (counts == 0).mean(axis=1)
+        low, high = np.quantile(phi, [0.05, 0.95], axis=1)
+        quality, probability = phi.mean(axis=1), q.mean(axis=1)
+        verdict = self._verdict(quality, low, probability, zero)
+        centre, radius = self._smallest_ball(X)
+        columns = {
+            "quality": quality,
+            "quality_std": phi.std(axis=1),
+            "quality_p05": low,
+            "quality_p95": high,
+            "density": (counts / (self.evidence_scale * self.balls_.size)).mean(axis=1),
+            "pseudo_count": counts.mean(axis=1),
+            "zero_density_share": zero,
+            "probability": probability,
+            "epistemic": epistemic.mean(axis=1),
+            "aleatoric": aleatoric.mean(axis=1),
+            "verdict": verdict,
+            "nearest_normal": normals[normal[:, 0]],
+            "nearest_normal_distance": to_normal[:, 0],
+            "nearest_anomaly": anomalies[anomaly[:, 0]],
+            "nearest_anomaly_distance": to_anomaly[:, 0],
+            "ball_centre": np.where(centre >= 0, normals[centre], -1),
+            "ball_radius": radius,
+        }
+        columns["reason"] = self._reasons(columns)
+        return columns
+
+    def _verdict(self, quality: Floats, low: Floats, probability: Floats, zero: Floats) -> Any:
+        off_domain = zero >= 0.5
+        looks_normal = probability < 0.5 * self.reference_probability_
+        pi0 = self.prior_[0] / sum(self.prior_)
+        stands_out = (quality > 1.5 * pi0) & (low >= 0.5 * pi0)
+        return np.select(
+            [off_domain, looks_normal, stands_out],
+            [UNREALISTIC, INDISTINGUISHABLE, REALISTIC],
+            default=UNCERTAIN,
+        )
+
+    def _smallest_ball(self, X: Floats) -> tuple[Ints, Floats]:
+        """Return the centre (among the normals) and radius of the smallest ball of the fullest subset that holds each row."""
+        fullest = int(np.argmax(self.balls_.size))
+        radii = self.balls_.radii[:, fullest]
+        distances = self._distances_to_normals(X)
+        candidates = np.where(distances < radii, radii, np.inf)
+        centre = candidates.argmin(axis=1)
+        inside = np.isfinite(candidates[np.arange(len(X)), centre])
+        radius = np.sqrt(np.where(inside, radii[centre], np.nan))
+        return np.where(inside, centre, -1), radius
+
+    def _distances_to_normals(self, X: Floats) -> Floats:
+        from assay.kernels.distances import squared_distances
+
+        return squared_distances(X, self.balls_.reference)
+
+    def _reasons(self, columns: dict[str, Any]) -> Any:
+        pi0 = self.prior_[0] / sum(self.prior_)
+        half = 0.5 * self.reference_probability_
+        reasons = []
+        for row, verdict in enumerate(columns["verdict"]):
+            zero, q = columns["zero_density_share"][row], columns["probability"][row]
+            phi, low = columns["quality"][row], columns["quality_p05"][row]
+            distance, normal = columns["nearest_normal_distance"][row], columns["nearest_normal"][row]
+            if verdict == UNREALISTIC:
+                reason = f"off the domain: no data in {zero:.0%} of the subsets; nearest normal (row {normal}) {distance:.2g} sd away"
+            elif verdict == INDISTINGUISHABLE:
+                reason = f"looks normal: probability {q:.2f}, under half that of unseen real anomalies ({half:.2f})"
+            elif verdict == REALISTIC:
+                reason = f"within the domain and anomalous: quality {phi:.2f} against a prior of {pi0:.3g}"
+            else:
+                reason = f"not settled: quality {phi:.2f} (5 % of the subsets under {low:.2f}), no data in {zero:.0%} of the subsets"
+            reasons.append(reason)
+        return np.array(reasons)
+
+    # -- selecting --------------------------------------------------------------------------------------------------------
+
+    def select(self, X_aux: Any, rule: str = "otsu", **options: Any) -> Bools:
+        """Return which rows of `X_aux` to keep: bool of shape (l,).
+
+        Parameters
+        ----------
+        X_aux : array or dataframe of shape (l, d)
+            Auxiliary rows.
+        rule : {"otsu", "top", "prior", "ci", "verdict"}, default "otsu"
+            ``"otsu"`` splits the qualities in two; ``"top"`` keeps the best ``fraction`` (1/3); ``"prior"`` keeps φ > ``margin``
+            (1.5) times the prior mean; ``"ci"`` keeps rows whose 5 % quantile over the subsets exceeds the prior mean;
+            ``"verdict"`` keeps what `evaluate` calls realistic.
+        **options
+            The rule's option named above.
+        """
+        pi0 = self.prior_[0] / sum(self.prior_) if hasattr(self, "prior_") else 0.0
+        rules = {
+            "otsu": lambda: keep_otsu(self.quality(X_aux)),
+            "top": lambda fraction=1 / 3: keep_top(self.quality(X_aux), fraction),
+            "prior": lambda margin=1.5: self.quality(X_aux) > margin * pi0,
+            "ci": lambda: np.quantile(self.per_subset(X_aux), 0.05, axis=1) > pi0,
+            "verdict": lambda: self._verdicts(X_aux) == REALISTIC,
+        }
+        if rule not in rules:
+            raise InputError(f"rule={rule!r}: choose one of {', '.join(rules)}")
+        try:
+            return np.asarray(rules[rule](**options), dtype=bool)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise InputError(f"rule {rule!r} does not take {', '.join(options)}") from error
+
+    def _verdicts(self, X_aux: Any) -> Any:
+        X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
+        phi, q, counts = self._per_subset(X)
+        return self._verdict(
+            phi.mean(axis=1), np.quantile(phi, 0.05, axis=1), q.mean(axis=1), (counts == 0).mean(axis=1)
+        )
+
+    def weights(self, X_aux: Any) -> Floats:
+        """Return sample weights in [0, 1]: φ over the largest φ of `X_aux`."""
+        return weights(self.quality(X_aux))
+
+
+class ClassProbability(QualityScore):
+    """The detector's probability q alone: EAP without the density.
+
+    An ablation: it ranks rows outside the domain, where a detector extrapolates, highest.
+
+    Parameters
+    ----------
+    detector : estimator, optional
+        As for `ExpectedAnomalyPosterior`.
+    random_state : None, int or numpy.random.Generator
+        Seed of the detector.
+
+    Attributes
+    ----------
+    model_ : estimator
+        The fitted detector with its probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from assay import ClassProbability
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> y = np.r_[np.zeros(95, int), np.ones(5, int)]
+    >>> quality = ClassProbability(random_state=0).fit(X, y).quality([[50.0, 50.0], [0.0, 0.0]])
+    >>> bool(quality[0] > quality[1])
+    True
+    """
+
+    def __init__(self, detector=None, random_state=None):
+        self.detector = detector
+        self.random_state = random_state
+
+    def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
+        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
+        self.mean_, self.scale_ = standardiser(X)
+        template = probability_model(self.detector, min(len(anomalies) / len(y), 0.49))
+        X = (X - self.mean_) / self.scale_
+        self.model_ = _fit_model(template, X, y, np.ones(len(y), dtype=bool), child_seeds(rng, 1)[0])
+
+    def _quality(self, X_aux: Floats) -> Floats:
+        return _probabilities(self.model_, (X_aux - self.mean_) / self.scale_)
