@@ -1,10 +1,10 @@
 """The contracts of Assay: read this file first.
 
-Six small classes say what every system promises. A system writes the methods that begin with an underscore; the public
-ones are final and do the boring part: validation, labels, randomness, feature names.
+Six small classes say what every system promises. A system writes the methods that begin with an underscore;
+the public ones are final and do the boring part: validation, labels, randomness, feature names.
 
-Labels everywhere: 0 normal, 1 anomaly, -1 unknown. Scores everywhere: float64, finite, higher = more anomalous.
-Qualities everywhere: float64, finite, higher = better.
+Labels everywhere: 0 normal, 1 anomaly, -1 unknown. Scores everywhere: float64, finite, higher = more
+anomalous. Qualities everywhere: float64, finite, higher = better.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from assay.core.validation import (
     InputError,
     Ints,
     as_labels,
+    as_matrix,
     as_table,
     check_number,
     normals_and_anomalies,
@@ -42,20 +43,16 @@ class System(BaseEstimator):
 
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
         """Return `X` as a finite float64 array (n, d) of the fitted width, or raise one clear error."""
-        original = X
         X, names = as_table(X, name)
         if isinstance(X, np.ndarray) and X.ndim == 2:
             refuse_non_finite(X, name, names)
-        matrix: Floats = validate_data(
-            self, X, reset=reset, dtype=np.float64, order="C", ensure_min_samples=min_rows
-        )
+        matrix: Floats = validate_data(self, X, reset=reset, dtype=np.float64, order="C", ensure_min_samples=min_rows)
         refuse_non_finite(matrix, name, names)
         if names is not None:
             if reset:
                 self.feature_names_in_ = np.array(names, dtype=object)
             elif list(getattr(self, "feature_names_in_", names)) != names:
                 self._check_names(names, name)
-        del original
         return matrix
 
     def _check_names(self, names: list[str], name: str) -> None:
@@ -73,20 +70,23 @@ class System(BaseEstimator):
 class Detector(System):
     """Gives every row one anomaly score.
 
-    A detector has no contamination, no threshold and no probability: see `assay.calibration.Calibrated` for decisions.
+    A detector has no contamination, no threshold and no probability: see `assay.calibration.Calibrated` for
+    decisions.
 
     Attributes
     ----------
     labels : {"normals", "optional", "required"}
-        What the labels do. ``"normals"``: the detector learns normality, so rows known to be anomalies (1) are left out
-        of its training. ``"optional"``: it learns from labels where there are some. ``"required"``: it needs both kinds.
+        What the labels do. ``"normals"``: the detector learns normality, so rows known to be anomalies (1)
+        are left out of its training. ``"optional"``: it learns from labels where there are some.
+        ``"required"``: it needs both kinds.
     """
 
     labels: ClassVar[str] = "normals"
+    takes_weights: ClassVar[bool] = False
     min_rows: ClassVar[int] = 2
 
     @final
-    def fit(self, X: Any, y: Any = None) -> Detector:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Detector:
         """Learn from the rows of `X`.
 
         Parameters
@@ -95,6 +95,8 @@ class Detector(System):
             Finite numbers.
         y : array of shape (n,), optional
             0 normal, 1 anomaly, -1 unknown. Without it every row is unknown.
+        sample_weight : array of shape (n,), optional
+            How much each row counts, >= 0; only where ``takes_weights``.
 
         Returns
         -------
@@ -117,7 +119,16 @@ class Detector(System):
             X = X[known != ANOMALY]
             if len(X) < self.min_rows:
                 raise InputError(f"y leaves {len(X)} rows that are not anomalies, at least {self.min_rows} needed")
-        self._fit(X, known, as_generator(getattr(self, "random_state", None)))
+        rng = as_generator(getattr(self, "random_state", None))
+        if sample_weight is None:
+            self._fit(X, known, rng)
+            return self
+        if not self.takes_weights:
+            raise InputError(f"sample_weight: {type(self).__name__} takes no weights; leave rows out instead")
+        weights = as_matrix(np.asarray(sample_weight, dtype=np.float64)[:, None], "sample_weight")[:, 0]
+        if weights.shape != (len(X),) or (weights < 0).any():
+            raise InputError(f"sample_weight has shape {weights.shape}: give one number >= 0 for each of {len(X)} rows")
+        self._fit_weighted(X, known, weights, rng)
         return self
 
     @final
@@ -137,6 +148,9 @@ class Detector(System):
         return np.ascontiguousarray(self._score(self._check_table(X, reset=False)), dtype=np.float64)
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+    def _fit_weighted(self, X: Floats, y: Ints | None, weights: Floats, rng: np.random.Generator) -> None:
         raise NotImplementedError
 
     def _score(self, X: Floats) -> Floats:
@@ -162,8 +176,8 @@ class Calibrator(BaseEstimator):
     Attributes
     ----------
     fitted_on : {"normals", "training"}
-        Which scores the promise needs. ``"normals"``: held-out scores of normal rows. ``"training"``: the training scores
-        themselves, anomalies included.
+        Which scores the promise needs. ``"normals"``: held-out scores of normal rows. ``"training"``: the
+        training scores themselves, anomalies included.
     """
 
     fitted_on: ClassVar[str] = "normals"
@@ -226,9 +240,9 @@ class Auxiliary:
 class Generator(System):
     """Makes auxiliary anomalies from normal rows.
 
-    One knob serves all: ``strength`` 0 gives the parent row itself, 1 the published default, more goes further. The
-    default rule is a straight line, ``parent + strength * (target - parent)``, towards a target drawn by the published
-    law; a system with a natural strength of its own overrides `_sample`.
+    One knob serves all: ``strength`` 0 gives the parent row itself, 1 the published default, more goes
+    further. The default rule is a straight line, ``parent + strength * (target - parent)``, towards a target
+    drawn by the published law; a system with a natural strength of its own overrides `_sample`.
     """
 
     needs_anomalies: ClassVar[bool] = False
@@ -261,13 +275,14 @@ class Generator(System):
         strength : float >= 0, optional
             0 is the identity, 1 (default) the published setting.
         random_state : None, int or numpy.random.Generator
-            Seed of this draw; by default the generator's own `random_state`, so that two calls give the same rows.
+            Seed of this draw; by default the generator's own `random_state`, so that two calls give the same
+            rows.
 
         Returns
         -------
         Auxiliary
-            Rows, mask, parents and parameters. A draw that changes nothing is drawn again; if it still changes nothing
-            after 20 tries its ``meta["noop"]`` is True.
+            Rows, mask, parents and parameters. A draw that changes nothing is drawn again; if it still
+            changes nothing after 20 tries its ``meta["noop"]`` is True.
         """
         check_is_fitted(self)
         check_number(n, "n", low=1, integer=True)
@@ -309,7 +324,8 @@ class Generator(System):
         parents = rng.integers(len(self.parents_), size=n)
         target, meta = self._target(parents, rng)
         origin = self._origin(parents)
-        return origin + strength * (target - origin), parents, meta
+        # At strength 1 the target itself: adding a difference back would move the last bit of its values.
+        return target if strength == 1 else origin + strength * (target - origin), parents, meta
 
     def _target(self, parents: Ints, rng: np.random.Generator) -> tuple[Floats, list[dict[str, Any]]]:
         """Draw one row a parent by the published law (strength 1), with the drawn parameters."""
@@ -337,7 +353,9 @@ class QualityScore(System):
         Each row is judged on its own: the other rows do not matter.
         """
         check_is_fitted(self)
-        return np.ascontiguousarray(self._quality(self._check_table(X_aux, reset=False, name="X_aux")), dtype=np.float64)
+        return np.ascontiguousarray(
+            self._quality(self._check_table(X_aux, reset=False, name="X_aux")), dtype=np.float64
+        )
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """The catalogue: one line a system. Imports nothing of Assay.
 
-`assay list`, `assay info`, the README's table, the docs pages, the command line and the contract tests all read it. A new
-system is one code file, one test file and one line here.
+`assay list`, `assay info`, the README's table, the docs pages, the command line and the contract tests all
+read it. A new system is one code file, one test file and one line here.
 """
 
 from __future__ import annotations

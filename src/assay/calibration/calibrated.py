@@ -1,12 +1,14 @@
 """Calibrated: a detector that decides, in scikit-learn's manner.
 
-In: a `Detector`, a `Calibrator`, rows. Out: `predict` (+1 inlier, -1 outlier), `decision_function` (negative = outlier) and
-`score_samples` (the negated anomaly score), so that it works wherever a scikit-learn outlier detector does.
+In: a `Detector`, a `Calibrator`, rows. Out: `predict` (+1 inlier, -1 outlier), `decision_function` (negative
+= outlier) and `score_samples` (the negated anomaly score), so that it works wherever a scikit-learn outlier
+detector does.
 
-A calibrator's promise needs scores the detector did not train on: training scores are too low, and a threshold from them raises
-too many false alarms. So the rows are split in `cv` folds, each scored by a detector fitted on the others, and the calibrator learns from
-these out-of-fold scores of the rows not known to be anomalies; the detector in use is then fitted on everything. A calibrator made for
-training scores (`Quantile`, `Squash`) gets those, as published.
+A calibrator's promise needs scores the detector did not train on: training scores are too low, and a
+threshold from them raises too many false alarms. So the rows are split in `cv` folds, each scored by a
+detector fitted on the others, and the calibrator learns from these out-of-fold scores of the rows not known
+to be anomalies; the detector in use is then fitted on everything. A calibrator made for training scores
+(`Quantile`, `Squash`) gets those, as published.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
     calibrator : Calibrator, optional
         What decides; `FalseAlarmRate(0.05)` by default.
     cv : int or None, default 5
-        Folds for the out-of-fold scores of a calibrator that needs held-out ones; None uses training scores (the promise then
-        fails for detectors that remember their training rows).
+        Folds for the out-of-fold scores of a calibrator that needs held-out ones; None uses training scores
+        (the promise then fails for detectors that remember their training rows).
     random_state : None, int or numpy.random.Generator
         Seed of the folds and of the detectors.
 
@@ -87,8 +89,8 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         X : array or dataframe of shape (n, d)
             Rows.
         y : array of shape (n,), optional
-            0 normal, 1 anomaly, -1 unknown. As scikit-learn's outlier detectors tolerate any `y`, other values only warn and
-            count as unknown.
+            0 normal, 1 anomaly, -1 unknown. As scikit-learn's outlier detectors tolerate any `y`, other
+            values only warn and count as unknown.
         """
         if self.cv is not None:
             check_number(self.cv, "cv", low=2, integer=True)

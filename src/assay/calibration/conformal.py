@@ -4,10 +4,10 @@ In: scores (n,) of normal rows that did not train the detector. Out, for a new s
 
     p(s) = (1 + #{calibration scores >= s}) / (n + 1),
 
-super-uniform for a normal row, whatever the detector: P(p <= a) <= a. For a batch of new rows, Benjamini and Hochberg's rule on these
-p-values keeps the expected share of normals among the selected at or under the level (they are positively dependent,
-Bates et al., theorem 2). `predict` is the single-row rule p <= alpha, so a row's decision does not depend on its batch;
-`discoveries` is the batch rule, and does.
+super-uniform for a normal row, whatever the detector: P(p <= a) <= a. For a batch of new rows, Benjamini and
+Hochberg's rule on these p-values keeps the expected share of normals among the selected at or under the level
+(they are positively dependent, Bates et al., theorem 2). `predict` is the single-row rule p <= alpha, so a
+row's decision does not depend on its batch; `discoveries` is the batch rule, and does.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Conformal(Calibrator):
 
     References
     ----------
-    Bates, Candès, Lei, Romano and Sesia: Testing for Outliers with Conformal p-values. Annals of Statistics 51, 2023.
-    Benjamini and Hochberg: Controlling the False Discovery Rate. JRSS B 57, 1995.
+    Bates, Candès, Lei, Romano and Sesia: Testing for Outliers with Conformal p-values. Annals of Statistics
+    51, 2023. Benjamini and Hochberg: Controlling the False Discovery Rate. JRSS B 57, 1995.
 
     Examples
     --------
@@ -54,7 +54,8 @@ class Conformal(Calibrator):
         check_number(self.alpha, "alpha", low=0.0, high=1.0, strict_low=True, strict_high=True)
         self.scores_ = np.sort(scores)
         allowed = int(np.floor(self.alpha * (len(scores) + 1) + 1e-9)) - 1
-        # p <= alpha iff at most `allowed` calibration scores are >= s; if not even none suffices, nothing is flagged.
+        # p <= alpha iff at most `allowed` calibration scores are >= s; if not even none suffices, nothing is
+        # flagged.
         self.threshold_ = float(self.scores_[-(allowed + 1)]) if allowed >= 0 else float("inf")
 
     def p_value(self, scores: object) -> Floats:

@@ -1,10 +1,11 @@
 """False-alarm rate: a threshold that fresh normal rows exceed with at most a promised probability.
 
-In: scores (n,) of normal rows that did not train the detector. Out: the order statistic s_(k), k = ceil((n + 1)(1 - rate)).
+In: scores (n,) of normal rows that did not train the detector. Out: the order statistic s_(k), k = ceil((n +
+1)(1 - rate)).
 
-If calibration rows and future normal rows are exchangeable, P(score > s_(k)) <= rate, and >= rate - 1/(n + 1) without ties:
-no distribution is assumed. The promise is for the average over calibration sets; one set's own rate scatters around it like
-Beta(n + 1 - k, k). It says nothing about how many anomalies are found.
+If calibration rows and future normal rows are exchangeable, P(score > s_(k)) <= rate, and >= rate - 1/(n + 1)
+without ties: no distribution is assumed. The promise is for the average over calibration sets; one set's own
+rate scatters around it like Beta(n + 1 - k, k). It says nothing about how many anomalies are found.
 """
 
 from __future__ import annotations

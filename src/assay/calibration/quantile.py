@@ -1,9 +1,11 @@
 """Quantile: flag a fixed share of the training rows.
 
-In: training scores (n,), anomalies included. Out: the threshold above which the share `contamination` of them lies.
+In: training scores (n,), anomalies included. Out: the threshold above which the share `contamination` of them
+lies.
 
-The field's usual rule, and its usual complaint: the share must be known. Where it is not, promise a false-alarm rate instead
-(`FalseAlarmRate`) or ask for p-values (`Conformal`). On normal rows alone this rule still flags the share it was told to.
+The field's usual rule, and its usual complaint: the share must be known. Where it is not, promise a
+false-alarm rate instead (`FalseAlarmRate`) or ask for p-values (`Conformal`). On normal rows alone this rule
+still flags the share it was told to.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ In: training scores (n,), non-negative, anomalies included. Out: q in [0, 1).
 
     t = the floor(100 (1 - γ))-th percentile of the training scores;  q(s) = 1 - 2 ** -(s / t)²
 
-A score at t is as likely anomalous as not, a score of 0 surely normal; the decision q > ½ flags about the share γ of the training
-rows. "Probability" here rests on γ alone: it is monotone and anchored, not verified against outcomes.
+A score at t is as likely anomalous as not, a score of 0 surely normal; the decision q > ½ flags about the
+share γ of the training rows. "Probability" here rests on γ alone: it is monotone and anchored, not verified
+against outcomes.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ def as_generator(random_state: Any = None) -> np.random.Generator:
     Parameters
     ----------
     random_state : None, int, numpy.random.SeedSequence, Generator or RandomState
-        ``None`` draws fresh entropy, an integer gives the same stream every time, a generator is used as it is;
-        of a legacy ``RandomState`` one draw is taken as the seed.
+        ``None`` draws fresh entropy, an integer gives the same stream every time, a generator is used as it
+        is; of a legacy ``RandomState`` one draw is taken as the seed.
 
     Raises
     ------

@@ -25,8 +25,8 @@ class LabelWarning(UserWarning):
 def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
     """Return `X` as something scikit-learn can check, and its column names if it has any.
 
-    NumPy arrays, lists and sparse matrices pass through; a dataframe of any library (pandas, polars, Arrow, …) becomes a
-    float64 array.
+    NumPy arrays, lists and sparse matrices pass through; a dataframe of any library (pandas, polars, Arrow,
+    …) becomes a float64 array.
 
     Raises
     ------
@@ -60,7 +60,8 @@ def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
     Raises
     ------
     InputError
-        If `X` is not two-dimensional, has fewer than `min_rows` rows, holds text, complex numbers, NaN or infinity.
+        If `X` is not two-dimensional, has fewer than `min_rows` rows, holds text, complex numbers, NaN or
+        infinity.
     """
     X, names = as_table(X, name)
     try:

@@ -1,26 +1,28 @@
 """A pool of auxiliary anomalies whose quality is known: the ground truth for testing a quality score.
 
-In: a labelled table, (n, d) numbers with labels 0 normal and 1 anomaly. Out: a `Pool`: a training set with few known
-anomalies, a pool of auxiliary rows in three kinds, and a balanced test set. The kinds are
+In: a labelled table, (n, d) numbers with labels 0 normal and 1 anomaly. Out: a `Pool`: a training set with
+few known anomalies, a pool of auxiliary rows in three kinds, and a balanced test set. The kinds are
 
 - 0, *realistic*: real anomalies that were held out,
 - 1, *indistinguishable*: normal rows that were held out, called anomalies,
 - 2, *unrealistic*: rows of other data sets, brought to the same width by `match_width`.
 
-With A the anomalies, N the normals (both shuffled) and proportions (.02, .48, .5) for training, pool and test:
+With A the anomalies, N the normals (both shuffled) and shares (.02, .48, .5) for training, pool and test:
 
     test      t = clip(round(.5 |A|), 50, 250) anomalies and t normals
-    training  m = clip(round(.02 |A|), 5, 50) anomalies, taken in the order of their k-means cluster (10 clusters), so
-              that they come from one or two clusters only; and up to `max_normals` normals
+    training  m = clip(round(.02 |A|), 5, 50) anomalies, taken in the order of their k-means
+              cluster (10 clusters), so that they come from one or two clusters only; and up to `max_normals`
+              normals
     pool      g = min(round(.48 |A|), 250, |A| − t − m) rows of each kind
 
-Mean and standard deviation of the training set (a deviation below .001 counts as 1) standardise all three parts.
+Mean and standard deviation of the training set (a deviation below .001 counts as 1) standardise all three
+parts.
 
-Source: Perini, Rudolph, Schmedding and Qiu, TMLR 2024, and the tabular loader of its authors' repository. Departures:
-the data set itself is never among its foreign sets; the pool and the other parts are shuffled, so that the order of
-storage does not tell the kind; with fewer than 50 + m + g anomalies the test set shrinks first, and `Pool.notes` says so.
-Clusters are found on the raw columns, and foreign rows are not standardised on their own: both as published. Equal rows
-in the data may end up in two parts: `Pool.notes` counts them.
+Source: Perini, Rudolph, Schmedding and Qiu, TMLR 2024, and the tabular loader of its authors' repository.
+Departures: the data set itself is never among its foreign sets; the pool and the other parts are shuffled, so
+that the order of storage does not tell the kind; with fewer than 50 + m + g anomalies the test set shrinks
+first, and `Pool.notes` says so. Clusters are found on the raw columns, and foreign rows are not standardised
+on their own: both as published. Equal rows in the data may end up in two parts: `Pool.notes` counts them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import FeatureAgglomeration, KMeans
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from assay.core.random import as_generator, child_seeds
 from assay.core.validation import (
@@ -88,9 +91,10 @@ class Pool:
 def match_width(X: Any, d: int, random_state: Any = None) -> Floats:
     """Return the rows of `X` (n, p) with `d` columns.
 
-    Equal width: as it is. More rows and columns than `d`: the first `d` principal components. At least ``d / 3`` columns:
-    the columns, then principal components, then agglomerated features. Fewer: principal components, agglomerated
-    features, then a Gaussian random projection (which also fills what is missing for want of rows). Cut to `d`.
+    Equal width: as it is. More rows and columns than `d`: the first `d` principal components. At least
+    ``d / 3`` columns: the columns, then principal components, then agglomerated features. Fewer: principal
+    components, agglomerated features, then a Gaussian random projection (which also fills what is missing for
+    want of rows). Cut to `d`.
 
     Parameters
     ----------
@@ -132,7 +136,7 @@ def match_width(X: Any, d: int, random_state: Any = None) -> Floats:
 
 
 def bundled_sets() -> dict[str, tuple[Floats, Ints]]:
-    """Return the five small tables that scikit-learn carries; the rarest class is the anomaly, diabetes has none."""
+    """Return five small tables that scikit-learn carries; the rarest class, if any, is the anomaly."""
     from sklearn import datasets
 
     sets = {}
@@ -164,12 +168,13 @@ def foreign_sets(X: Floats, foreign: Any = None) -> list[ForeignSet]:
         foreign = bundled_sets()
     if not isinstance(foreign, (Mapping, list, tuple)):
         raise InputError("foreign: give a list (or a mapping of names) of arrays, one a foreign data set")
-    items = foreign.items() if isinstance(foreign, Mapping) else [(f"foreign[{i}]", F) for i, F in enumerate(foreign)]
+    if not isinstance(foreign, Mapping):
+        foreign = {f"foreign[{i}]": rows for i, rows in enumerate(foreign)}
     sets = []
-    for name, rows in items:
-        rows, labels = rows if isinstance(rows, tuple) else (rows, None)
+    for name, rows in foreign.items():
+        rows, labels = rows if isinstance(rows, tuple) else (rows, np.zeros(len(rows)))
         rows = as_matrix(rows, str(name), min_rows=2)
-        labels = np.zeros(len(rows), np.int64) if labels is None else as_labels(labels, len(rows), f"labels of {name}")
+        labels = as_labels(labels, len(rows), f"labels of {name}")
         if not _taken_from(X, rows):
             sets.append((str(name), rows, labels))
     if not sets:
@@ -178,14 +183,12 @@ def foreign_sets(X: Floats, foreign: Any = None) -> list[ForeignSet]:
 
 
 def foreign_rows(sets: list[ForeignSet], d: int, rng: np.random.Generator) -> tuple[Floats, Ints, Ints]:
-    """Return up to 250 rows of each set (up to 125 anomalies), brought to width `d`, with their set and their label."""
+    """Return up to 250 rows of each set (up to 125 anomalies) at width `d`, with set number and label."""
     parts, sources, labels = [], [], []
     for source, (_, rows, y) in enumerate(sets):
         anomalies = rng.permutation(np.flatnonzero(y == 1))[:ANOMALIES_A_SET]
         normals = rng.permutation(np.flatnonzero(y != 1))[: ROWS_A_SET - len(anomalies)]
         chosen = np.concatenate([anomalies, normals])
-        if len(chosen) < 2:
-            chosen = rng.permutation(len(rows))[:ROWS_A_SET]
         parts.append(match_width(rows[chosen], d, rng))
         sources.append(np.full(len(chosen), source))
         labels.append((y[chosen] == 1).astype(np.int64))
@@ -193,7 +196,7 @@ def foreign_rows(sets: list[ForeignSet], d: int, rng: np.random.Generator) -> tu
 
 
 def stratified(strata: Ints, n: int, rng: np.random.Generator) -> Ints:
-    """Return `n` row numbers in which each stratum has its share (largest remainders); all rows if there are fewer."""
+    """Return `n` row numbers, or all, in which each stratum has its share (largest remainders)."""
     n = min(n, len(strata))
     _, inverse, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     quota = n * sizes / len(strata)
@@ -220,9 +223,9 @@ def benchmark_mix(
     y : array of shape (n,)
         0 normal, 1 anomaly; none unknown.
     foreign : list or mapping, optional
-        Other data sets: arrays, or pairs ``(array, labels)``; five of them are drawn. Default: those that scikit-learn
-        carries. A set that `X` was taken from is left out if its rows are found in it, as they are or standardised;
-        when `X` was changed in another way, name the sets yourself.
+        Other data sets: arrays, or pairs ``(array, labels)``; five of them are drawn. Default: those that
+        scikit-learn carries. A set that `X` was taken from is left out if its rows are found in it, as they
+        are or standardised; when `X` was changed in another way, name the sets yourself.
     proportions : tuple of three floats, default (.02, .48, .5)
         Shares of the anomalies for training, pool and test (the published notebook).
     max_normals : int, default 1000
@@ -242,8 +245,8 @@ def benchmark_mix(
 
     References
     ----------
-    L. Perini, M. Rudolph, S. Schmedding, C. Qiu: Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected
-    Anomaly Posterior. TMLR 2024, arXiv 2405.13699.
+    L. Perini, M. Rudolph, S. Schmedding, C. Qiu: Uncertainty-aware Evaluation of Auxiliary
+    Anomalies with the Expected Anomaly Posterior. TMLR 2024, arXiv 2405.13699.
 
     Examples
     --------
@@ -272,7 +275,9 @@ def benchmark_mix(
         notes.append(f"only {len(A)} anomalies: {t} instead of {wanted} of them (and as many normals) in the test set")
     g = min(g, len(A) - t - m)
     if g < 1:
-        raise InputError(f"proportions={proportions!r} leave none of the {len(A)} anomalies for the pool; lower a share")
+        raise InputError(
+            f"proportions={proportions!r} leave none of the {len(A)} anomalies for the pool; lower a share"
+        )
     if len(N) < t + g + 2:
         raise InputError(
             f"y holds {len(N)} normal rows, at least {t + g + 2} needed ({t} test, {g} pool, 2 training); "
@@ -286,7 +291,9 @@ def benchmark_mix(
     N, A = N[t:], A[t:]
     seed = child_seeds(rng, 1)[0]
     clusters = min(10, len(np.unique(X[A], axis=0)))
-    A = A[np.argsort(KMeans(clusters, n_init=10, random_state=seed).fit_predict(X[A]), kind="stable")]
+    with threadpool_limits(1):
+        cluster = KMeans(clusters, n_init=10, random_state=seed).fit_predict(X[A])
+    A = A[np.argsort(cluster, kind="stable")]
     train_anomalies, A = A[:m], rng.permutation(A[m:])
     realistic, indistinguishable, N = A[:g], N[:g], N[g:]
     train = rng.permutation(np.concatenate([N[:max_normals], train_anomalies]))

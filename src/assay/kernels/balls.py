@@ -1,9 +1,10 @@
 """k-nearest-neighbour balls for many random subsets at once.
 
-Row i of the reference, if a subset holds it, owns a ball whose radius is the distance to its k-th neighbour within that
-subset. For M subsets the naive way measures and sorts everything M times. Here each row's distances are sorted once, and one
-walk along that order serves every subset: `members[j, b]` says whether subset b holds row j, and the innermost loops
-run over b, contiguous in memory, so that the processor handles many subsets in one instruction.
+Row i of the reference, if a subset holds it, owns a ball whose radius is the distance to its k-th neighbour
+within that subset. For M subsets the naive way measures and sorts everything M times. Here each row's
+distances are sorted once, and one walk along that order serves every subset: `members[j, b]` says whether
+subset b holds row j, and the innermost loops run over b, contiguous in memory, so that the processor handles
+many subsets in one instruction.
 
 Everything compares squared distances: no square root can merge two values that differ.
 """
@@ -23,12 +24,17 @@ Members = npt.NDArray[np.uint8]
 
 @jit
 def capture_counts(
-    sorted_d2: Floats, order: npt.NDArray[Any], rows: Ints, members: Members, targets_d2: Floats, smallest: npt.NDArray[np.int32]
+    sorted_d2: Floats,
+    order: npt.NDArray[Any],
+    rows: Ints,
+    members: Members,
+    targets_d2: Floats,
+    smallest: npt.NDArray[np.int32],
 ) -> None:
     """Lower `smallest` (m, M) to the least k with which a ball of these rows captures each of m targets.
 
-    A ball of row i captures target a iff its radius (entry k of i's sorted distances, itself first) exceeds d(i, a)
-    strictly; so the least such k is the number of members, i included, at distance <= d(i, a).
+    A ball of row i captures target a iff its radius (entry k of i's sorted distances, itself first) exceeds
+    d(i, a) strictly; so the least such k is the number of members, i included, at distance <= d(i, a).
 
     Parameters
     ----------
@@ -66,12 +72,17 @@ def capture_counts(
 
 @jit
 def ball_radii(
-    sorted_d2: Floats, order: npt.NDArray[Any], rows: Ints, members: Members, k: npt.NDArray[np.int32], radii: Floats
+    sorted_d2: Floats,
+    order: npt.NDArray[Any],
+    rows: Ints,
+    members: Members,
+    k: npt.NDArray[np.int32],
+    radii: Floats,
 ) -> None:
     """Write each row's squared radius in each subset into `radii` (n, M); 0 where the subset does not hold the row.
 
-    `k` (M,) numbers the neighbour that sets the radius, the row itself being number 0. The other parameters are those of
-    `capture_counts`.
+    `k` (M,) numbers the neighbour that sets the radius, the row itself being number 0. The other parameters
+    are those of `capture_counts`.
     """
     n = sorted_d2.shape[1]
     M = members.shape[1]

@@ -1,7 +1,7 @@
 """Squared Euclidean distances between rows.
 
-Differences are squared and summed feature by feature (no norm expansion): equal rows are at distance exactly 0 and
-d(a, b) = d(b, a) to the bit, which strict balls rely on.
+Differences are squared and summed feature by feature (no norm expansion): equal rows are at distance exactly
+0 and d(a, b) = d(b, a) to the bit, which strict balls rely on.
 """
 
 from __future__ import annotations

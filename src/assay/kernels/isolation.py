@@ -1,7 +1,7 @@
 """Isolation trees: grown and walked in Numba.
 
-The law is scikit-learn's: a node splits on one feature drawn at random among those that still vary there, at a uniform
-threshold between the node's smallest and largest value, down to ceil(log2(sample size)) levels.
+The law is scikit-learn's: a node splits on one feature drawn at random among those that still vary there, at
+a uniform threshold between the node's smallest and largest value, down to ceil(log2(sample size)) levels.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def grow_trees(
     Returns
     -------
     feature, threshold, left, path, start : arrays
-        One entry a node: the feature it splits on (-1 for a leaf), the threshold (go left if <=), the left child (the
-        right one follows it), and for a leaf its depth plus the average path of what it holds. `start` numbers the
-        roots, with the total at the end.
+        One entry a node: the feature it splits on (-1 for a leaf), the threshold (go left if <=), the left
+        child (the right one follows it), and for a leaf its depth plus the average path of what it holds.
+        `start` numbers the roots, with the total at the end.
     """
     n, d = X.shape
     capacity = n_trees * (2 * min(sample_size, 2**max_depth) - 1)

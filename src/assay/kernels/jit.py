@@ -18,5 +18,6 @@ def jit(function: Function) -> Function:
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        # Neither the package's folder nor the user's cache folder can be written: compile afresh in every process.
+        # Neither the package's folder nor the user's cache folder can be written: compile afresh in every
+        # process.
         return numba.njit(cache=False, nogil=True)(function)

@@ -1,21 +1,24 @@
 """Rarity density: how much evidence the normal rows give at a point, by k-nearest-neighbour balls.
 
-In: normal rows (n, d), real anomalies (m, d) to choose k, points (l, d); all standardised by the caller. Out: a pseudo-count
-N(x) >= 0 per point: about 1 for a typical normal row, 0 where the domain has no mass.
+In: normal rows (n, d), real anomalies (m, d) to choose k, points (l, d); all standardised by the caller. Out:
+a pseudo-count N(x) >= 0 per point: about 1 for a typical normal row, 0 where the domain has no mass.
 
-Normal i owns the open ball of radius r_i(k), the distance to its k-th other normal. The rarity of x is the radius of the smallest
-ball that holds it (Han et al.); its inverse v(x), 0 outside every ball, is normalised over the normals themselves:
+Normal i owns the open ball of radius r_i(k), the distance to its k-th other normal. The rarity of x is the
+radius of the smallest ball that holds it (Han et al.); its inverse v(x), 0 outside every ball, is normalised
+over the normals themselves:
 
     density(x) = v(x) / (v(x) + Σ_i v(x_i)),    pseudo_count(x) = n · density(x).
 
-Every point is normalised on its own, never against the other points. k must be large enough that the known real anomalies are not
-outside every ball: with k_a the least k that captures anomaly a, p_a = (k_a - k_min) / (n - 1 - k_min), and
+Every point is normalised on its own, never against the other points. k must be large enough that the known
+real anomalies are not outside every ball: with k_a the least k that captures anomaly a, p_a = (k_a - k_min) /
+(n - 1 - k_min), and
 
     k* = k_min + floor((n - 1 - k_min) · Beta⁻¹(level; 1 + Σ p_a, 1 + m - Σ p_a)).
 
-Few anomalies make that Beta wide, hence k* large: that is intended. Defaults k_min = 5, level = .95 (Perini et al.). A radius of
-0 (more than k identical rows) counts as the smallest positive one, so that duplicates do not lose their ball; the reference code
-gives such rows no density. Time O(n² (d + log n) + l n d), memory O(block · n).
+Few anomalies make that Beta wide, hence k* large: that is intended. Defaults k_min = 5, level = .95 (Perini
+et al.). A radius of 0 (more than k identical rows) counts as the smallest positive one, so that duplicates do
+not lose their ball; the reference code gives such rows no density. Time O(n² (d + log n) + l n d), memory
+O(block · n).
 
 The functions work for M random subsets of the normals at once, the estimator for all of them.
 """
@@ -28,7 +31,7 @@ import numpy as np
 from scipy.stats import beta
 
 from assay.base import QualityScore
-from assay.core.validation import Floats, InputError, Ints, check_number, normals_and_anomalies
+from assay.core.validation import Floats, Ints, check_number, normals_and_anomalies
 from assay.kernels.balls import Members, ball_radii, capture_counts, smallest_balls
 from assay.kernels.distances import squared_distances
 
@@ -176,9 +179,8 @@ class RarityDensity(QualityScore):
 
     References
     ----------
-    Han, Choi, Choi, Kim and Lee: Rarity Score. ICLR 2023.
-    Perini, Rudolph, Schmedding and Qiu: Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected Anomaly
-    Posterior. TMLR 2024.
+    Han, Choi, Choi, Kim and Lee: Rarity Score. ICLR 2023. Perini, Rudolph, Schmedding and Qiu:
+    Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected Anomaly Posterior. TMLR 2024.
 
     Examples
     --------
@@ -205,9 +207,7 @@ class RarityDensity(QualityScore):
         needed = 1 if self.k is None else 0
         normals, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=needed)
         members = np.ones((len(normals), 1), dtype=np.uint8)
-        self.balls_ = fit_balls(
-            X[normals], X[anomalies], members, k=self.k, k_min=self.min_neighbors, level=self.level
-        )
+        self.balls_ = fit_balls(X[normals], X[anomalies], members, k=self.k, k_min=self.min_neighbors, level=self.level)
         self.k_ = int(self.balls_.k[0])
 
     def rarity(self, X: object) -> Floats:
@@ -227,5 +227,3 @@ class RarityDensity(QualityScore):
 
     def _quality(self, X_aux: Floats) -> Floats:
         return self.balls_.pseudo_count(X_aux)[:, 0]
-
-

@@ -1,26 +1,30 @@
 """EAP, the Expected Anomaly Posterior: one number that is high only for realistic and distinguishable anomalies.
 
-In: labelled rows `X` (n, d) with 0 normal and 1 anomaly (m >= 1 of them), auxiliary rows `X_aux` (l, d). Out: a quality φ in (0, 1)
-per auxiliary row, with its parts. Columns are standardised by the training rows here.
+In: labelled rows `X` (n, d) with 0 normal and 1 anomaly (m >= 1 of them), auxiliary rows `X_aux` (l, d). Out:
+a quality φ in (0, 1) per auxiliary row, with its parts. Columns are standardised by the training rows here.
 
-The idea. The probability of being an anomaly at x is itself uncertain. Give it a Beta prior whose mean is the contamination γ = m/n;
-let the data speak at x only as loudly as there are data there, N(x) pseudo-observations of which the share q(x) is anomalous (q
-is the detector's probability). The posterior mean is the quality:
+The idea. The probability of being an anomaly at x is itself uncertain. Give it a Beta prior whose mean is the
+contamination γ = m/n; let the data speak at x only as loudly as there are data there, N(x)
+pseudo-observations of which the share q(x) is anomalous (q is the detector's probability). The posterior mean
+is the quality:
 
     φ(x) = (α0 + N(x) q(x)) / (α0 + β0 + N(x)),    (α0, β0) = (γ, 1 - γ).
 
-Where there is no density, φ = γ whatever the detector claims (unrealistic); where there is density, φ is below a realistic row's if q is
-low (indistinguishable), and high if q is high (realistic). A typical normal row has N ≈ 1, so even a perfect auxiliary anomaly
-scores about .3-.5: φ is a ranking to be compared with the prior γ, not with one half.
+Where there is no density, φ = γ whatever the detector claims (unrealistic); where there is density, φ is
+below a realistic row's if q is low (indistinguishable), and high if q is high (realistic). A typical normal
+row has N ≈ 1, so even a perfect auxiliary anomaly scores about .3-.5: φ is a ranking to be compared with the
+prior γ, not with one half.
 
-The procedure, for each of M random subsets b: an inclusion rate p_b ~ U((k_min + 1 + m) / n, .99); each row kept with
-probability p_b; the detector fitted on the kept rows; k*, balls and density from the kept normals, all m anomalies choosing k* (see
-`assay.quality.density`); φ_b as above. φ is the mean over b, so the detector's own uncertainty is part of it.
+The procedure, for each of M random subsets b: an inclusion rate p_b ~ U((k_min + 1 + m) / n, .99); each row
+kept with probability p_b; the detector fitted on the kept rows; k*, balls and density from the kept normals,
+all m anomalies choosing k* (see `assay.quality.density`); φ_b as above. φ is the mean over b, so the
+detector's own uncertainty is part of it.
 
-Defaults: M = 100, k_min = 5, prior (γ, 1 - γ), SSDO (k = 5, α = 2.3) over an isolation forest of 100 trees with the squash at γ:
-those of the reference implementation. Departures from it: seeds are local; identical rows keep a ball (its radii of 0 count as the
-smallest positive one); a column counts as constant relative to its size, not below .001; at least two normals in every subset.
-`evidence_scale` multiplies N (1 is the published form). Time: M detector fits, and O(n² (d + log n)) once for all subsets.
+Defaults: M = 100, k_min = 5, prior (γ, 1 - γ), SSDO (k = 5, α = 2.3) over an isolation forest of 100 trees
+with the squash at γ: those of the reference implementation. Departures from it: seeds are local; identical
+rows keep a ball (its radii of 0 count as the smallest positive one); a column counts as constant relative to
+its size, not below .001; at least two normals in every subset. `evidence_scale` multiplies N (1 is the
+published form). Time: M detector fits, and O(n² (d + log n)) once for all subsets.
 """
 
 from __future__ import annotations
@@ -55,7 +59,12 @@ from assay.quality.selection import keep_otsu, keep_top, weights
 
 #: Auxiliary rows judged at a time: bounds the memory at some (M · BLOCK) numbers.
 BLOCK = 16_384
-REALISTIC, INDISTINGUISHABLE, UNREALISTIC, UNCERTAIN = "realistic", "indistinguishable", "unrealistic", "uncertain"
+REALISTIC, INDISTINGUISHABLE, UNREALISTIC, UNCERTAIN = (
+    "realistic",
+    "indistinguishable",
+    "unrealistic",
+    "uncertain",
+)
 
 
 def posterior_mean(q: Any, pseudo_count: Any, prior: tuple[float, float]) -> Any:
@@ -86,8 +95,9 @@ def standardiser(X: Floats) -> tuple[Floats, Floats]:
 def probability_model(detector: Any, contamination: float) -> Any:
     """Return an estimator with `fit(X, y)` and `probability(X)` made from whatever detector was given.
 
-    A `Calibrated` detector speaks for itself; a classifier (`ClassifierDetector` or scikit-learn's) gives its own probability;
-    every other detector, Assay's, scikit-learn's or PyOD's, is squashed at the contamination.
+    A `Calibrated` detector speaks for itself; a classifier (`ClassifierDetector` or scikit-learn's) gives its
+    own probability; every other detector, Assay's, scikit-learn's or PyOD's, is squashed at the
+    contamination.
     """
     if detector is None:
         detector = SSDO()
@@ -116,8 +126,8 @@ class ExpectedAnomalyPosterior(QualityScore):
     Parameters
     ----------
     detector : estimator, optional
-        What gives q: a `Detector`, a `Calibrated` one with a probability, a scikit-learn or PyOD outlier detector, or a classifier.
-        Default: `SSDO` over an `IsolationForest`, squashed at the contamination.
+        What gives q: a `Detector`, a `Calibrated` one with a probability, a scikit-learn or PyOD outlier
+        detector, or a classifier. Default: `SSDO` over an `IsolationForest`, squashed at the contamination.
     n_subsets : int, default 100
         Number M of random subsets (reference implementation).
     min_neighbors : int, default 5
@@ -144,12 +154,13 @@ class ExpectedAnomalyPosterior(QualityScore):
     models_ : list
         One fitted detector a subset.
     reference_probability_ : float
-        Median over the real anomalies of q by the detectors that did not see them: what "clearly anomalous" means on these data.
+        Median over the real anomalies of q by the detectors that did not see them: what "clearly anomalous"
+        means on these data.
 
     References
     ----------
-    Perini, Rudolph, Schmedding and Qiu: Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected Anomaly
-    Posterior. TMLR 2024, arXiv 2405.13699.
+    Perini, Rudolph, Schmedding and Qiu: Uncertainty-aware Evaluation of Auxiliary Anomalies with the Expected
+    Anomaly Posterior. TMLR 2024, arXiv 2405.13699.
 
     Examples
     --------
@@ -182,7 +193,8 @@ class ExpectedAnomalyPosterior(QualityScore):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    # -- fitting ----------------------------------------------------------------------------------------------------------
+    # -- fitting ---------------------------------------------------------------------------------------------
+    # -------------
 
     def _check_parameters(self) -> None:
         check_number(self.n_subsets, "n_subsets", low=1, integer=True)
@@ -241,7 +253,8 @@ class ExpectedAnomalyPosterior(QualityScore):
         unseen[~unseen.any(axis=1)] = True
         return float(np.median((q * unseen).sum(axis=1) / unseen.sum(axis=1)))
 
-    # -- scoring ----------------------------------------------------------------------------------------------------------
+    # -- scoring ---------------------------------------------------------------------------------------------
+    # -------------
 
     def _per_subset(self, X: Floats) -> tuple[Floats, Floats, Floats]:
         """Return φ_b, q_b and N_b for standardised rows (l, d): each (l, M)."""
@@ -266,16 +279,19 @@ class ExpectedAnomalyPosterior(QualityScore):
         Returns
         -------
         table
-            A dataframe of the library `X_aux` came in (an Arrow table for arrays), one row an auxiliary row, in its order:
+            A dataframe of the library `X_aux` came in (an Arrow table for arrays), one row an auxiliary row,
+            in its order:
 
-            - ``quality`` φ, ``quality_std``, ``quality_p05``, ``quality_p95``: mean, spread and quantiles over the subsets;
-            - ``density`` N/n, ``pseudo_count`` N, ``zero_density_share``: mean over the subsets, and the share in which no ball
-              holds the row;
+            - ``quality`` φ, ``quality_std``, ``quality_p05``, ``quality_p95``: mean, spread and quantiles
+              over the subsets;
+            - ``density`` N/n, ``pseudo_count`` N, ``zero_density_share``: mean over the subsets, and the
+              share in which no ball holds the row;
             - ``probability``: mean q; ``epistemic`` and ``aleatoric``: variance of P, and E[P (1 - P)];
             - ``verdict``: realistic, indistinguishable, unrealistic or uncertain, and ``reason`` in words;
-            - ``nearest_normal``, ``nearest_anomaly``: training row numbers, each with its distance in standard deviations;
-            - ``ball_centre`` and ``ball_radius``: the smallest ball that holds the row when every normal counts (-1 and NaN
-              if none does).
+            - ``nearest_normal``, ``nearest_anomaly``: training row numbers, each with its distance in
+              standard deviations;
+            - ``ball_centre`` and ``ball_radius``: the smallest ball that holds the row when every normal
+              counts (-1 and NaN if none does).
         """
         check_is_fitted(self)
         X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
@@ -362,7 +378,8 @@ class ExpectedAnomalyPosterior(QualityScore):
             reasons.append(reason)
         return np.array(reasons)
 
-    # -- selecting --------------------------------------------------------------------------------------------------------
+    # -- selecting
+    # --------------------------------------------------------------------------------------------------------
 
     def select(self, X_aux: Any, rule: str = "otsu", **options: Any) -> Bools:
         """Return which rows of `X_aux` to keep: bool of shape (l,).
@@ -372,9 +389,9 @@ class ExpectedAnomalyPosterior(QualityScore):
         X_aux : array or dataframe of shape (l, d)
             Auxiliary rows.
         rule : {"otsu", "top", "prior", "ci", "verdict"}, default "otsu"
-            ``"otsu"`` splits the qualities in two; ``"top"`` keeps the best ``fraction`` (1/3); ``"prior"`` keeps φ > ``margin``
-            (1.5) times the prior mean; ``"ci"`` keeps rows whose 5 % quantile over the subsets exceeds the prior mean;
-            ``"verdict"`` keeps what `evaluate` calls realistic.
+            ``"otsu"`` splits the qualities in two; ``"top"`` keeps the best ``fraction`` (1/3); ``"prior"``
+            keeps φ > ``margin`` (1.5) times the prior mean; ``"ci"`` keeps rows whose 5 % quantile over the
+            subsets exceeds the prior mean; ``"verdict"`` keeps what `evaluate` calls realistic.
         **options
             The rule's option named above.
         """

@@ -1,7 +1,8 @@
 """From qualities to rows to keep: the rules shared by every quality score.
 
-`keep_top` keeps the best fraction, `keep_otsu` splits the qualities in two, `weights` keeps all but unequally. Rules that need more
-than the number (the prior, the spread over subsets) belong to the score that knows it.
+`keep_top` keeps the best fraction, `keep_otsu` splits the qualities in two, `weights` keeps all but
+unequally. Rules that need more than the number (the prior, the spread over subsets) belong to the score that
+knows it.
 """
 
 from __future__ import annotations

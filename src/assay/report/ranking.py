@@ -1,8 +1,8 @@
 """The report of a ranking: which auxiliary anomalies are worth training on, why, and what that gains.
 
-In: the table of `ExpectedAnomalyPosterior.evaluate`, the rows it was made from, and whatever else was measured. Out: one
-HTML page that needs nothing but a browser: no script, no network, light and dark, phone, desk and paper. A part whose data
-is missing is left out. The page is the same, byte for byte, for the same data.
+In: the table of `ExpectedAnomalyPosterior.evaluate`, the rows it was made from, and whatever else was
+measured. Out: one HTML page that needs nothing but a browser: no script, no network, light and dark, phone,
+desk and paper. A part whose data is missing is left out. The same data give the same page, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,14 +20,15 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from assay.core.files import new_file
 from assay.core.validation import Bools, Floats, InputError
 from assay.report import svg
 from assay.report.svg import Rule, Series
 
 COLUMNS = (
-    "row", "verdict", "selected", "quality", "quality_p05", "quality_p95", "probability", "density", "pseudo_count",
-    "zero_density_share", "quality_std", "epistemic", "aleatoric", "nearest_normal", "nearest_normal_distance",
-    "nearest_anomaly", "nearest_anomaly_distance", "reason",
+    "row", "verdict", "selected", "quality", "quality_std", "quality_p05", "quality_p95", "density",
+    "pseudo_count", "zero_density_share", "probability", "epistemic", "aleatoric", "nearest_normal",
+    "nearest_normal_distance", "nearest_anomaly", "nearest_anomaly_distance", "reason",
 )  # fmt: skip
 _TEXTS = ("row", "verdict", "reason", "nearest_normal", "nearest_anomaly")
 
@@ -43,11 +43,18 @@ class Verdict(NamedTuple):
 
 
 VERDICTS = (
-    Verdict("realistic", "c-realistic", "triangle", "plausible here, and unlike the normals: worth training on"),
+    Verdict(
+        "realistic", "c-realistic", "triangle", "plausible here, and unlike the normals: worth training on"
+    ),
     Verdict("uncertain", "c-uncertain", "ring", "the evidence does not decide"),
-    Verdict("unrealistic", "c-unrealistic", "diamond", "where no data lie: the detector can only guess there"),
-    Verdict("indistinguishable", "c-indistinguishable", "square", "looks normal: would teach that normal is wrong"),
+    Verdict(
+        "unrealistic", "c-unrealistic", "diamond", "where no data lie: the detector can only guess there"
+    ),
+    Verdict(
+        "indistinguishable", "c-indistinguishable", "square", "looks normal: would teach that normal is wrong"
+    ),
 )
+_LAYERS = [VERDICTS[place] for place in (2, 3, 1, 0)]  #: what is drawn first lies below
 
 
 @dataclass
@@ -59,8 +66,8 @@ class RankingReport:
     title : str
         Heading of the page.
     table : dict of str to sequence
-        One element per auxiliary row in each of the columns `COLUMNS`; further columns are ignored. `verdict` is one of
-        the names in `VERDICTS`; the `nearest_…` columns may hold NaN or None.
+        One element per auxiliary row in each of the columns `COLUMNS`; further columns are ignored. `verdict`
+        is one of the names in `VERDICTS`; the `nearest_…` columns may hold NaN or None.
     prior : float
         The quality of a row about which nothing is known.
     X_normal, X_anomaly, X_aux : arrays of shape (n, d), (m, d), (l, d)
@@ -68,13 +75,14 @@ class RankingReport:
     feature_names : list of str
         One a column of these.
     gain : dict, optional
-        ``{"metric": str, "rows": [{"training": str, "mean": float, "std": float, "n": int}, …], "note": str}``. The
-        metric grows with merit; the first row is what the others are compared with.
+        ``{"metric": str, "rows": [{"training": str, "mean": float, "std": float, "n": int}, …]}``, and a
+        ``"note"`` if wanted. The metric grows with merit; the others are compared with the first row.
     probe : dict, optional
-        ``{"auroc": float, "p_value": float or None, "verdict": str}`` of the artefact probe.
+        ``{"auroc": float, "p_value": float, "verdict": str}`` of the artefact probe, both numbers NaN or None
+        where nothing could be measured; what else it holds is listed.
     suggestions : list of dict, optional
-        One generator setting each, any columns. With ``generator``, ``strength`` and ``mean_quality`` (and
-        ``quality_std``) they are drawn too.
+        One generator setting each, any columns. With ``generator``, ``strength`` and ``quality`` (a mean;
+        ``quality_std`` its spread) they are drawn too.
     run : dict
         ``command``, ``seed``, ``versions``, … in the order to print; values may be dicts.
     shown : int
@@ -108,7 +116,9 @@ class RankingReport:
         for name in ("X_normal", "X_anomaly", "X_aux"):
             shape = getattr(self, name).shape
             if len(shape) != 2 or shape[1] != width:
-                raise InputError(f"{name} has shape {shape}, expected (rows, {width}): one column a feature name")
+                raise InputError(
+                    f"{name} has shape {shape}, expected (rows, {width}): one column a feature name"
+                )
         if len(self.X_aux) != len(self._columns["row"]):
             raise InputError(f"X_aux has {len(self.X_aux)} rows, the table {len(self._columns['row'])}")
 
@@ -117,38 +127,43 @@ class RankingReport:
         environment = _environment()
         css = environment.get_template("page.css.j2").render()
         digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-        charts = {name: Markup(chart) for name, chart in self._charts().items()}  # svg escapes what it is given
-        return environment.get_template("ranking.html.j2").render(
+        directions = _main_directions(np.vstack([self.X_normal, self.X_anomaly]))
+        charts = self._charts(directions)
+        order, quality, kept = self._order(), self._columns["quality"], self._columns["selected"]
+        return environment.get_template(
+            "ranking.html.j2"
+        ).render(
             css=Markup(css),
             css_digest=digest,
-            charts=charts,
+            charts={name: Markup(chart) for name, chart in charts.items()},  # svg escapes what it is given
+            directions=[{"leaders": direction.leaders(self.feature_names)} for direction in directions],
             verdicts=self._verdict_rows(),
             columns=self._columns,
-            best=self._order()[: self.shown],
-            worst=self._order()[self.shown :][::-1][: self.shown],
+            kept_quality=_median(quality[kept]),
+            rest_quality=_median(quality[~kept]),
+            best=order[: self.shown],
+            worst=order[self.shown :][::-1][: self.shown],
             gain=self._gain(),
             suggestion_columns=_keys(self.suggestions or []),
+            probe_facts=_without(self.probe or {}, "auroc", "p_value", "verdict"),
+            run_facts=_without(self.run, "command"),
             report=self,
         )
 
-    def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to `path` in one step (an older file stays until the new one is complete) and return it."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            aside.write_text(self.html(), encoding="utf-8", newline="\n")
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        return path
+    def write(self, path: str | Path) -> Path:
+        """Write the page to `path` and return it; an older file stays until the new one is complete."""
+        with new_file(path, overwrite=True, name="report") as aside:
+            aside.write_bytes(self.html().encode())
+        return Path(path)
 
     def _order(self) -> list[int]:
         """Return the row numbers, best quality first, ties in the order of the input."""
-        return np.argsort(-self._columns["quality"], kind="stable").tolist()
+        order: list[int] = np.argsort(-self._columns["quality"], kind="stable").tolist()
+        return order
 
     def _of(self, verdict: Verdict) -> Bools:
-        return self._columns["verdict"] == verdict.name
+        mine: Bools = self._columns["verdict"] == verdict.name
+        return mine
 
     def _verdict_rows(self) -> list[dict[str, Any]]:
         """Return what the table of verdicts says about each kind."""
@@ -171,21 +186,24 @@ class RankingReport:
         for row in self.gain["rows"]:
             difference = row["mean"] - first["mean"]
             spread = math.hypot(row.get("std") or 0.0, first.get("std") or 0.0)
-            rows.append({**row, "difference": difference, "spread": spread, "clear": abs(difference) > spread})
+            rows.append(
+                {**row, "difference": difference, "spread": spread, "beyond": abs(difference) > spread}
+            )
         return {**self.gain, "rows": rows}
 
-    def _charts(self) -> dict[str, str]:
+    def _charts(self, directions: Sequence[Direction]) -> dict[str, str]:
+        quality = self._columns["quality"]
         charts = {
             "shares": self._shares_chart(),
             "quality": svg.histograms(
-                [self._series(verdict, "quality") for verdict in VERDICTS],
+                [self._series(verdict, quality, quality) for verdict in VERDICTS],
                 title="Quality by verdict",
                 x_label="quality",
-                rules=[Rule(self.prior, f"prior {svg.number(self.prior)}", "x")],
+                rules=[Rule(self.prior, f"prior {svg.number(self.prior)}")],
             ),
-            "map": self._map_chart(),
-            "evidence": self._quality_against("pseudo_count", "evidence (pseudo-count)"),
-            "probability": self._quality_against("probability", "the detector's probability of an anomaly"),
+            "map": self._map_chart(directions),
+            "evidence": self._quality_against("pseudo_count", "evidence", "evidence (pseudo-count)"),
+            "probability": self._quality_against("probability", "probability", "the detector's probability"),
         }
         if self.gain and self.gain.get("rows"):
             rows = self.gain["rows"]
@@ -193,67 +211,67 @@ class RankingReport:
                 [row["training"] for row in rows],
                 [row["mean"] for row in rows],
                 errors=[row.get("std") or 0.0 for row in rows],
+                limits=(0.0, 1.0) if all(0 <= row["mean"] <= 1 for row in rows) else None,
                 title=f"{self.gain['metric']} by training data: mean and spread",
                 css=["c-normal"] + ["c-realistic"] * (len(rows) - 1),
             )
-        if self.probe:
+        if self.probe and math.isfinite(_float(self.probe["auroc"])):
             charts["probe"] = svg.bars(
                 ["real normals against unchanged parts"],
                 [self.probe["auroc"]],
                 title="Can “synthetic” be told without the anomaly?",
                 css="c-unrealistic",
                 limits=(0.0, 1.0),
-                rules=[Rule(0.5, "chance", "x")],
+                rules=[Rule(0.5, "chance")],
             )
         if self.suggestions and (chart := _suggestion_chart(self.suggestions, self.prior)):
             charts["suggestions"] = chart
         return charts
 
-    def _series(self, verdict: Verdict, x: str, y: str | None = None) -> Series:
+    def _series(self, verdict: Verdict, x: Floats, y: Floats) -> Series:
+        """Return the auxiliary rows of one verdict at the places `x`, `y`."""
         mine = self._of(verdict)
-        return Series(
-            verdict.name,
-            self._columns[x][mine],
-            None if y is None else self._columns[y][mine],
-            css=verdict.css,
-            marker=verdict.marker,
-        )
+        return Series(verdict.name, x[mine], y[mine], css=verdict.css, marker=verdict.marker)
 
     def _shares_chart(self) -> str:
         return svg.shares(
             [verdict.name for verdict in VERDICTS],
             [int(self._of(verdict).sum()) for verdict in VERDICTS],
             [verdict.css for verdict in VERDICTS],
-            title=f"Verdicts on {len(self.X_aux):,} auxiliary rows",
+            title=f"Verdicts on {len(self.X_aux):,} auxiliary row{'s' if len(self.X_aux) != 1 else ''}",
         )
 
-    def _quality_against(self, column: str, label: str) -> str:
+    def _quality_against(self, column: str, name: str, label: str) -> str:
         x, quality = self._columns[column], self._columns["quality"]
         low, high = svg.robust_limits(x)
         return svg.scatter(
-            [self._series(verdict, column, "quality") for verdict in reversed(VERDICTS)],
-            title=f"Quality against {label}",
+            [self._series(verdict, x, quality) for verdict in _LAYERS],
+            title=f"Quality against {name}",
             x_label=label,
             y_label="quality",
-            x_limits=(low, high),
-            y_limits=svg.robust_limits(np.append(quality, self.prior), reach=1e9),
+            x_limits=(min(low, 0.0), high),
+            y_limits=svg.robust_limits(np.append(quality, [self.prior, 0.0]), reach=1e9),
             rules=[Rule(self.prior, f"prior {svg.number(self.prior)}")],
         )
 
-    def _map_chart(self) -> str:
-        project, labels = _principal_axes(np.vstack([self.X_normal, self.X_anomaly]), list(self.feature_names))
-        normal, anomaly, aux = project(self.X_normal), project(self.X_anomaly), project(self.X_aux)
+    def _map_chart(self, directions: Sequence[Direction]) -> str:
+        centre = directions[0].centre
+        axes = np.column_stack([direction.weights for direction in directions])
+        normal, anomaly, aux = ((X - centre) @ axes for X in (self.X_normal, self.X_anomaly, self.X_aux))
+        lowest, *others = [self._series(verdict, aux[:, 0], aux[:, 1]) for verdict in _LAYERS]
         real = np.vstack([normal, anomaly])
+        labels = [
+            f"direction {place} ({100 * direction.explained:.0f} % of the variance)"
+            for place, direction in enumerate(directions, start=1)
+        ]
         return svg.scatter(
             [
-                Series("normal", *normal.T, css="c-normal"),
-                *(
-                    Series(verdict.name, *aux[self._of(verdict)].T, css=verdict.css, marker=verdict.marker)
-                    for verdict in reversed(VERDICTS)
-                ),
-                Series("real anomaly", *anomaly.T, css="c-anomaly", marker="cross"),
+                lowest,
+                Series("normal", normal[:, 0], normal[:, 1], css="c-normal"),
+                *others,
+                Series("real anomaly", anomaly[:, 0], anomaly[:, 1], css="c-anomaly", marker="cross"),
             ],
-            title="Where the rows lie: the two main directions of the real data",
+            title="The two main directions of the real rows",
             x_label=labels[0],
             y_label=labels[1],
             x_limits=_map_limits(real[:, 0], aux[:, 0]),
@@ -283,53 +301,57 @@ def _read_table(table: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     return columns
 
 
-def _principal_axes(X: Floats, names: list[str]) -> tuple[Any, tuple[str, str]]:
-    """Fit the two main directions of `X`; return the projection and a label a direction."""
+class Direction(NamedTuple):
+    """One direction of the map: its start, its weight a feature, the share of the variance it explains."""
+
+    centre: Floats
+    weights: Floats
+    explained: float
+
+    def leaders(self, names: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
+        """Return the features that weigh most, with their weights."""
+        places = np.argsort(-np.abs(self.weights), kind="stable")[:count]
+        return [
+            (svg.shorten(names[place], 60), self.weights[place]) for place in places if self.weights[place]
+        ]
+
+
+def _main_directions(X: Floats) -> list[Direction]:
+    """Return the two directions in which the rows of `X` vary most (20,000 of them, where there are more)."""
     X = X[np.isfinite(X).all(axis=1)]
     if len(X) > 20_000:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), size=20_000, replace=False))]
-    centre = X.mean(axis=0) if len(X) else np.zeros(len(names))
-    _, sizes, directions = np.linalg.svd(X - centre, full_matrices=False)
-    axes = np.zeros((2, len(names)))
-    axes[: len(directions)] = directions[:2]
-    # The sign of a direction is arbitrary: its largest entry is made positive.
-    leaders = np.abs(axes).argmax(axis=1)
-    axes *= np.where(axes[[0, 1], leaders] < 0, -1.0, 1.0)[:, None]
-    total = max(float((sizes**2).sum()), 1e-300)
-    explained = np.zeros(2)
-    explained[: len(sizes)] = sizes[:2] ** 2 / total
-    labels = tuple(
-        f"direction {number + 1} ({100 * share:.0f} % of the variance; most: {svg.shorten(names[leader], 18)})"
-        if share > 0
-        else f"direction {number + 1} (no variance)"
-        for number, (share, leader) in enumerate(zip(explained, leaders))
-    )
-
-    def project(rows: Floats) -> Floats:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return (rows - centre) @ axes.T
-
-    return project, labels
+    centre = X.mean(axis=0) if len(X) else np.zeros(X.shape[1])
+    _, sizes, axes = np.linalg.svd(X - centre, full_matrices=False)
+    variance = sizes**2 / max(float((sizes**2).sum()), 1e-300)
+    directions = []
+    for place in range(2):
+        if place >= len(variance) or variance[place] < 1e-12:
+            directions.append(Direction(centre, np.zeros(X.shape[1]), 0.0))
+            continue
+        weights = axes[place]
+        sign = -1.0 if weights[np.abs(weights).argmax()] < 0 else 1.0  # the sign of a direction is arbitrary
+        directions.append(Direction(centre, sign * weights, float(variance[place])))
+    return directions
 
 
 def _map_limits(real: Floats, aux: Floats) -> tuple[float, float]:
     """Return limits that show the real rows and their surroundings, however far single auxiliary rows lie."""
-    low, high = svg.robust_limits(real)
-    reach = 0.35 * (high - low)
+    low, high = svg.robust_limits(real, reach=0.25)
+    reach = 0.2 * (high - low)
     near = aux[(aux >= low - reach) & (aux <= high + reach)]
     return svg.robust_limits(np.concatenate([[low, high], near]), reach=1e9)
 
 
 def _suggestion_chart(suggestions: Sequence[Mapping[str, Any]], prior: float) -> str | None:
     """Draw quality against strength, a line a generator; nothing where these columns are missing."""
-    if any(not {"generator", "strength", "mean_quality"} <= set(one) for one in suggestions):
+    if any(not {"generator", "strength", "quality"} <= set(one) for one in suggestions):
         return None
     series = []
     for place, name in enumerate(dict.fromkeys(str(one["generator"]) for one in suggestions)):
         mine = [one for one in suggestions if str(one["generator"]) == name]
         strength, quality, spread = (
-            np.array([math.nan if one.get(key) is None else one[key] for one in mine], dtype=np.float64)
-            for key in ("strength", "mean_quality", "quality_std")
+            np.array([_float(one.get(key)) for one in mine]) for key in ("strength", "quality", "quality_std")
         )
         marker = list(svg.MARKERS)[1 + place % 5]
         series.append(Series(name, strength, quality, css=f"c-{1 + place % 6}", marker=marker, error=spread))
@@ -347,6 +369,10 @@ def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
+def _without(values: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
 def _median(values: Floats) -> float:
     return float(np.median(values)) if len(values) else math.nan
 
@@ -358,16 +384,28 @@ def _cell(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
-        return svg.number(float(value))
-    if isinstance(value, (int, np.integer)):
-        return f"{int(value):,}"
+        plain = float(value)
+        return svg.minus(f"{plain:.3g}") if abs(plain) < 1000 else svg.number(plain)
     if isinstance(value, (list, tuple, np.ndarray)):
         return ", ".join(_cell(one) for one in value)
     return str(value)
 
 
+def _name(value: Any) -> str:
+    """Return a row's number or name; a whole number that a column with gaps made a float is whole again."""
+    return f"{value:.0f}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _float(value: Any) -> float:
+    """Return a value of any kind as a number, NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def _plain(value: Any) -> Any:
-    """Let no character into the page that HTML forbids; called by jinja2 on every expression, before escaping."""
+    """Let no character into the page that HTML forbids; jinja2 calls it on every value before escaping."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else svg.clean(value)
 
 
@@ -384,9 +422,15 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": svg.number,
         "percent": svg.percent,
+        "count": lambda value: f"{value:,}",
+        "name": _name,
+        "shorten": svg.shorten,
+        "signed": lambda value, places: svg.minus(f"{value:+.{places}f}"),
         "cell": _cell,
         "icon": lambda verdict: Markup(svg.icon(verdict.css, verdict.marker)),
     }
-    environment.tests["absent"] = lambda value: value is None or (isinstance(value, (float, np.floating)) and math.isnan(value))
+    environment.tests["absent"] = lambda value: (
+        value is None or (isinstance(value, (float, np.floating)) and math.isnan(value))
+    )
     environment.globals["verdict_named"] = {verdict.name: verdict for verdict in VERDICTS}
     return environment

@@ -1,8 +1,9 @@
 """Small charts as SVG strings: readable on a phone, in light and dark, by eye and by screen reader.
 
-Every chart is one ``<svg role="img">`` with a ``<title>`` and an ``aria-label``; it is drawn 400 units wide and scales with
-its box. Colours are CSS classes (``c-realistic``, ``c-1`` …) that the page's style sheet defines for both themes; classes
-differ in shape too, so nothing rests on colour alone. Whatever text comes in is cleaned and escaped here.
+Every chart is one ``<svg role="img">`` with a ``<title>`` and an ``aria-label``, drawn 400 units wide; it
+scales with its box. Colours are CSS classes (``c-realistic``, ``c-1`` …) that the style sheet of the page
+defines for both themes. Classes differ in shape too: nothing rests on colour alone. Whatever text comes in is
+escaped here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ import numpy.typing as npt
 from assay.core.validation import Floats
 
 WIDTH = 400.0
-LINE = 17.0  #: height of one line of text
-CHARACTER = 6.8  #: width of an average character, for margins and wrapping
+LINE = 18.0  #: height of one line of text
+CHARACTER = 7.4  #: width of an average character, for margins and wrapping
 PLOT = 250.0  #: height of a plotting area
 
 #: Shape of a mark, as a path relative to its place; those that end in z are filled.
@@ -58,7 +59,7 @@ class Series:
 
     label: str
     x: Floats
-    y: Floats | None = None
+    y: Floats = field(default_factory=lambda: np.empty(0))
     css: str = "c-1"
     marker: str = "dot"
     error: Floats | None = None
@@ -66,15 +67,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Rule:
-    """A labelled reference line at `value` of the axis ``"x"`` or ``"y"``."""
+    """A labelled reference line: level in `scatter` and `lines`, upright in `histograms` and `bars`."""
 
     value: float
     label: str
-    axis: str = "y"
 
 
 def clean(text: Any) -> str:
-    """Return `text` as characters that any HTML page may hold: no control characters, no broken surrogates."""
+    """Return `text` without what no HTML page may hold: control characters, broken surrogates."""
     return _FORBIDDEN.sub("\ufffd", str(text).encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -110,8 +110,14 @@ def number(value: float) -> str:
         return f"{value:g}"
     size = abs(value)
     if size >= 1e7 or size < 5e-4:
-        return f"{value:.2g}"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+        return minus(f"{value:.2g}")
+    places = 0 if size >= 1000 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return minus(f"{value:,.{places}f}")
+
+
+def minus(text: str) -> str:
+    """Return a formatted number with a minus sign for its leading hyphen."""
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -138,7 +144,7 @@ def widen(low: float, high: float) -> tuple[float, float]:
 
 
 def robust_limits(values: npt.ArrayLike, reach: float = 0.5) -> tuple[float, float]:
-    """Return limits that a few far values cannot move: the 1–99 % range widened by `reach`, within the data."""
+    """Return limits that few far values cannot move: the 1–99 % range widened by `reach`, within the data."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if len(finite) == 0:
@@ -159,7 +165,7 @@ def scatter(
     x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float, float] | None = None,
     rules: Sequence[Rule] = (),
-    cap: int = 1200,
+    cap: int = 600,
 ) -> str:
     """Draw points by class; later classes lie on top.
 
@@ -170,11 +176,11 @@ def scatter(
     title, x_label, y_label : str
         What is shown.
     x_limits, y_limits : (float, float), optional
-        Limits of the axes (default: those of the data). Points beyond are drawn at the border, and a note counts them.
+        Limits of the axes (default: those of the data). Points beyond lie on the border, counted in a note.
     rules : sequence of Rule
         Reference lines.
     cap : int
-        A class with more points is thinned to this many at random (always the same ones), and the legend says so.
+        A class with more points is thinned to this many at random (always the same ones); the legend says so.
 
     Returns
     -------
@@ -184,8 +190,12 @@ def scatter(
     finite = [_finite(one) for one in series]
     missing = sum(len(one.x) for one in series) - sum(len(one.x) for one in finite)
     series = [one for one in finite if len(one.x)]
-    x_limits = x_limits or robust_limits(np.concatenate([one.x for one in series] or [[0.0]]), reach=1e9)
-    y_limits = y_limits or robust_limits(np.concatenate([one.y for one in series] or [[0.0]]), reach=1e9)
+    x_limits = x_limits or robust_limits(
+        np.concatenate([one.x for one in series] or [np.zeros(1)]), reach=1e9
+    )
+    y_limits = y_limits or robust_limits(
+        np.concatenate([one.y for one in series] or [np.zeros(1)]), reach=1e9
+    )
     far = sum(int((_outside(one.x, x_limits) | _outside(one.y, y_limits)).sum()) for one in series)
     drawn = [_thinned(one, cap) for one in series]
 
@@ -193,15 +203,14 @@ def scatter(
     axes = _Axes(chart, x_limits, y_limits, x_label=x_label, y_label=y_label)
     for one in drawn:
         chart.mark(one, axes.x(one.x), axes.y(one.y))
-    axes.rules(rules)
-    chart.legend(drawn)
+    chart.legend(drawn, axes.levels(rules))
     if far:
         chart.note(f"{_points(far)} beyond the frame, drawn at its border.")
     if any(new is not old for new, old in zip(drawn, series)):
         chart.note("Large classes are thinned at random for drawing only.")
     if missing:
         chart.note(f"{_points(missing)} without a finite place, not drawn.")
-    return chart.svg()
+    return chart.svg([f"{one.label} {len(one.x):,}" for one in series])
 
 
 def histograms(
@@ -209,8 +218,8 @@ def histograms(
 ) -> str:
     """Draw one small histogram a class above a common axis, each to its own height.
 
-    Classes often differ a hundredfold in size: side by side every shape stays visible, where a stack would show the
-    largest only.
+    Classes often differ a hundredfold in size: so every shape stays visible, where a stack would show only
+    the largest.
 
     Parameters
     ----------
@@ -219,7 +228,7 @@ def histograms(
     title, x_label : str
         What is shown.
     rules : sequence of Rule
-        Reference lines of the axis ``"x"``.
+        Reference lines.
     bins : int
         How many bars span the axis.
 
@@ -237,6 +246,7 @@ def histograms(
     height = max(len(series), 1) * (panel + label)
 
     chart = _Chart(title)
+    chart.y += LINE - 4  # for the names of the rules
     axes = _Axes(chart, limits, None, x_label=x_label, height=height, left=8.0)
     for row, one in enumerate(series):
         counts = np.histogram(one.x, edges)[0]
@@ -244,10 +254,12 @@ def histograms(
         chart.swatch(axes.left + 4, base - panel - 9, one)
         chart.text(axes.left + 14, base - panel - 5, f"{shorten(one.label, 24)}: {len(one.x):,}")
         chart.text(axes.right, base - panel - 5, f"tallest bar {counts.max():,}", "faint", "end")
-        chart.add(f'<path class="fill {escape(one.css)}" d="{_bars_path(axes.x(edges), base, counts, panel)}"/>')
+        chart.add(
+            f'<path class="fill {escape(one.css)}" d="{_bars_path(axes.x(edges), base, counts, panel)}"/>'
+        )
         chart.line(axes.left, base, axes.right, base, "axis")
-    axes.rules(rules)
-    return chart.svg()
+        axes.uprights(rules, base - panel, base, named=row == 0)
+    return chart.svg([f"{one.label} {len(one.x):,}" for one in series])
 
 
 def bars(
@@ -277,7 +289,7 @@ def bars(
     limits : (float, float), optional
         Limits of the axis (default: from 0 to the longest whisker).
     rules : sequence of Rule
-        Reference lines of the axis ``"x"``.
+        Reference lines.
 
     Returns
     -------
@@ -291,30 +303,37 @@ def bars(
     step, thick = 40.0, 14.0
 
     chart = _Chart(title)
+    chart.y += LINE - 4 if rules else 0
     axes = _Axes(
-        chart, limits or widen(reach.min(), reach.max()), None, height=step * len(length) + 4, left=8.0, right=14.0
+        chart,
+        limits or widen(reach.min(), reach.max()),
+        None,
+        height=step * len(length) + 4,
+        left=8.0,
+        right=14.0,
     )
     zero = float(axes.x(np.zeros(1))[0])
+    said = []
     for row, (label, value, error, color) in enumerate(zip(labels, length, spread, classes)):
-        top = axes.top + step * row + LINE + 2
+        top = axes.top + step * row + LINE + 4
         figures = number(value) + (f" ± {number(error)}" if error else "")
-        chart.text(axes.left, top - 4, shorten(label, 52 - len(figures)))
-        chart.text(axes.right, top - 4, figures, "strong", "end")
-        if math.isnan(value):
-            continue
-        left, right = sorted((zero, float(axes.x(np.array([value]))[0])))
-        chart.add(
-            f'<rect class="fill {escape(color)}" x="{left:.1f}" y="{top + 2:.1f}" '
-            f'width="{max(right - left, 0.5):.1f}" height="{thick:g}" rx="1.5"/>'
-        )
+        said.append(f"{label} {figures}")
+        chart.text(axes.left, top - 6, shorten(label, 46 - len(figures)))
+        chart.text(axes.right, top - 6, figures, "strong", "end")
+        if not math.isnan(value):
+            left, right = sorted((zero, float(axes.x(np.array([value]))[0])))
+            chart.add(
+                f'<rect class="fill {escape(color)}" x="{left:.1f}" y="{top:.1f}" '
+                f'width="{max(right - left, 0.5):.1f}" height="{thick:g}" rx="1.5"/>'
+            )
         if error:
-            _whisker(chart, axes.x(np.array([value - error, value + error])), top + 2 + thick / 2)
-    axes.rules(rules)
-    return chart.svg()
+            _whisker(chart, axes.x(np.array([value - error, value + error])), top + thick / 2)
+        axes.uprights(rules, top - 2, top + thick + 2, named=row == 0)
+    return chart.svg(said)
 
 
 def shares(labels: Sequence[str], counts: Sequence[int], css: Sequence[str], *, title: str) -> str:
-    """Draw one bar cut into shares, with the numbers below.
+    """Draw one bar cut into shares; the page names them beside it, a screen reader reads them.
 
     Parameters
     ----------
@@ -340,14 +359,8 @@ def shares(labels: Sequence[str], counts: Sequence[int], css: Sequence[str], *, 
                 f'width="{max(width - gap, 0.5):.1f}" height="26"/>'
             )
         left += width
-    chart.y += 34
-    chart.legend(
-        [
-            Series(f"{label} {percent(count, total)}", np.empty(0), css=color, marker="square")
-            for label, count, color in zip(labels, counts, css)
-        ]
-    )
-    return chart.svg()
+    chart.y += 26
+    return chart.svg([f"{label} {percent(count, total)}" for label, count in zip(labels, counts)])
 
 
 def lines(
@@ -371,9 +384,11 @@ def lines(
     """
     series = [one for one in map(_finite, series) if len(one.x)]
     errors = [np.zeros(len(one.x)) if one.error is None else np.nan_to_num(one.error) for one in series]
-    marks = [rule.value for rule in rules if rule.axis == "y"]
-    y = np.concatenate([one.y + side * error for one, error in zip(series, errors) for side in (-1, 1)] + [marks])
-    x_limits = robust_limits(np.concatenate([one.x for one in series] or [[0.0]]), reach=1e9)
+    marks = [rule.value for rule in rules]
+    y = np.concatenate(
+        [one.y + side * error for one, error in zip(series, errors) for side in (-1, 1)] + [marks]
+    )
+    x_limits = robust_limits(np.concatenate([one.x for one in series] or [np.zeros(1)]), reach=1e9)
 
     chart = _Chart(title)
     axes = _Axes(chart, x_limits, robust_limits(y, reach=1e9), x_label=x_label, y_label=y_label)
@@ -386,9 +401,8 @@ def lines(
             if low != high:
                 chart.line(column, low, column, high, f"line {escape(one.css)}")
         chart.mark(one, across, down)
-    axes.rules(rules)
-    chart.legend(series)
-    return chart.svg()
+    chart.legend(series, axes.levels(rules))
+    return chart.svg([one.label for one in series])
 
 
 def icon(css: str, marker: str) -> str:
@@ -442,14 +456,18 @@ class _Chart:
     def swatch(self, x: float, y: float, series: Series) -> None:
         self.mark(series, np.array([x]), np.array([y]))
 
-    def legend(self, series: Sequence[Series]) -> None:
+    def legend(self, series: Sequence[Series], rules: Sequence[Rule] = ()) -> None:
         x, self.y = 0.0, self.y + LINE
-        for one in series:
+        entries: list[Series | Rule] = [*series, *rules]
+        for one in entries:
             label = shorten(one.label, 50)
             width = 26 + CHARACTER * len(label)
             if x and x + width > WIDTH:
                 x, self.y = 0.0, self.y + LINE
-            self.swatch(x + 5, self.y - 4, one)
+            if isinstance(one, Rule):
+                self.line(x, self.y - 4, x + 11, self.y - 4, "rule")
+            else:
+                self.swatch(x + 5, self.y - 4, one)
             self.text(x + 14, self.y, label)
             x += width
         self.y += 6
@@ -459,16 +477,18 @@ class _Chart:
             self.y += LINE - 2
             self.text(0, self.y, line, "faint")
 
-    def svg(self) -> str:
-        name = escape(shorten(self.title, 300))
+    def svg(self, contents: Sequence[str] = ()) -> str:
+        """Return the SVG; `contents` is what a screen reader says after the title."""
+        title = shorten(self.title, 150)
+        name = f"{title}: {', '.join(shorten(one, 80) for one in contents)}" if contents else title
         return (
-            f'<svg class="chart" viewBox="0 0 {WIDTH:g} {self.y + 4:.0f}" role="img" aria-label="{name}">'
-            f"<title>{name}</title>{''.join(self.parts)}</svg>"
+            f'<svg class="chart" viewBox="0 0 {WIDTH:g} {self.y + 4:.0f}" role="img" '
+            f'aria-label="{escape(name)}"><title>{escape(title)}</title>{"".join(self.parts)}</svg>'
         )
 
 
 class _Axes:
-    """A plotting area with ticks, grid and labels, added to `chart` when made; `x` and `y` give places in the SVG."""
+    """A plotting area with ticks, grid and labels, added to `chart`; `x` and `y` give places in it."""
 
     def __init__(
         self,
@@ -515,31 +535,32 @@ class _Axes:
         low, high = self.y_limits
         return self.bottom - (np.clip(values, low, high) - low) / (high - low) * (self.bottom - self.top)
 
-    def rules(self, rules: Sequence[Rule]) -> None:
-        for rule in rules:
-            low, high = self.x_limits if rule.axis == "x" else self.y_limits
-            if not low <= rule.value <= high:
-                continue
-            if rule.axis == "x":
-                place = float(self.x(np.array([rule.value]))[0])
-                self.chart.line(place, self.top, place, self.bottom, "rule")
-                late = place > (self.left + self.right) / 2
-                self.chart.text(place + (-5 if late else 5), self.top + 9, rule.label, "rule", "end" if late else "start")
-            else:
-                place = float(self.y(np.array([rule.value]))[0])
-                self.chart.line(self.left, place, self.right, place, "rule")
-                self.chart.text(self.right - 2, place - 5, rule.label, "rule", "end")
+    def levels(self, rules: Sequence[Rule]) -> list[Rule]:
+        """Draw level lines and return those that lie within the limits, for the legend."""
+        rules = [rule for rule in rules if self.y_limits[0] <= rule.value <= self.y_limits[1]]
+        for place in self.y(np.array([rule.value for rule in rules])):
+            self.chart.line(self.left, place, self.right, place, "rule")
+        return rules
+
+    def uprights(self, rules: Sequence[Rule], top: float, bottom: float, *, named: bool) -> None:
+        """Draw upright lines from `top` to `bottom`, `named` above the area."""
+        rules = [rule for rule in rules if self.x_limits[0] <= rule.value <= self.x_limits[1]]
+        for rule, place in zip(rules, self.x(np.array([rule.value for rule in rules]))):
+            self.chart.line(place, top, place, bottom, "rule")
+            if named:
+                anchor = "end" if place > WIDTH / 2 else "start"
+                self.chart.text(place, self.top - 4, rule.label, "faint", anchor)
 
 
 def _tick_texts(ticks: Sequence[float]) -> list[str]:
     """Return the ticks with as many decimals as their step needs."""
     if len(ticks) < 2:
         return [number(tick) for tick in ticks]
-    step = min(b - a for a, b in zip(ticks, ticks[1:]))
+    step = ticks[1] - ticks[0]
     if max(map(abs, ticks)) >= 1e6 or step < 1e-5:
-        return [f"{tick:.3g}" for tick in ticks]
+        return [minus(f"{tick:.3g}") for tick in ticks]
     decimals = next(places for places in range(7) if abs(round(step, places) - step) < 1e-3 * step)
-    return [f"{tick:,.{decimals}f}" for tick in ticks]
+    return [minus(f"{tick:,.{decimals}f}") for tick in ticks]
 
 
 def _marks(series: Series, x: Floats, y: Floats) -> str:

@@ -1,8 +1,9 @@
 """Other people's estimators as Assay detectors: scikit-learn's and PyOD's outlier detectors, and any classifier.
 
-`as_detector` recognises what it is given. scikit-learn's outlier detectors count low = abnormal (`score_samples`, or
-`decision_function`), PyOD's high = abnormal (`decision_function`): the adapter turns them into one meaning. A classifier becomes a detector that needs
-labels and whose score is its probability of the anomaly class.
+`as_detector` recognises what it is given. scikit-learn's outlier detectors count low = abnormal
+(`score_samples`, or `decision_function`), PyOD's high = abnormal (`decision_function`): the adapter turns
+them into one meaning. A classifier becomes a detector that needs labels and whose score is its probability of
+the anomaly class.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 from assay.base import Detector
 from assay.core.clone import seeded_clone
@@ -59,15 +61,18 @@ class WrappedDetector(Detector):
 class ClassifierDetector(Detector):
     """A supervised classifier as a detector: the score is the calibrated probability of the anomaly class.
 
-    Unknown rows (-1) are left out of training. Trained on one class only it returns the constant 0 or 1 it has seen.
+    Unknown rows (-1) are left out of training. Trained on one class only it returns the constant 0 or 1 it
+    has seen.
 
     Parameters
     ----------
     estimator : classifier, optional
-        Anything with `predict_proba`; a logistic regression on standardised columns, classes weighted, by default.
+        Anything with `predict_proba`; a logistic regression on standardised columns, classes weighted, by
+        default.
     calibration : {"sigmoid", "isotonic", None}, default "sigmoid"
-        How the probability is calibrated by cross-validation (`CalibratedClassifierCV`); None trusts the classifier. With a
-        single row of a class nothing can be held out, and the classifier's own probability is used.
+        How the probability is calibrated by cross-validation (`CalibratedClassifierCV`); None trusts the
+        classifier. With a single row of a class nothing can be held out, and the classifier's own probability
+        is used.
     cv : int, default 3
         Folds of the calibration, at most the rows of the smaller class.
     random_state : None, int or numpy.random.Generator
@@ -90,6 +95,7 @@ class ClassifierDetector(Detector):
     """
 
     labels: ClassVar[str] = "required"
+    takes_weights: ClassVar[bool] = True
 
     def __init__(self, estimator=None, calibration="sigmoid", cv=3, random_state=None):
         self.estimator = estimator
@@ -102,8 +108,11 @@ class ClassifierDetector(Detector):
             raise InputError(f"calibration={self.calibration!r}: choose 'sigmoid', 'isotonic' or None")
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        self._fit_weighted(X, y, np.ones(len(X)), rng)
+
+    def _fit_weighted(self, X: Floats, y: Ints | None, weights: Floats, rng: np.random.Generator) -> None:
         assert y is not None  # labels are required
-        X, y = X[y >= 0], y[y >= 0]
+        X, y, weights = X[y >= 0], y[y >= 0], weights[y >= 0]
         smaller = min(int((y == NORMAL).sum()), int((y == ANOMALY).sum()))
         self.constant_ = float(y.mean())
         self.estimator_ = None
@@ -116,7 +125,14 @@ class ClassifierDetector(Detector):
         folds = min(int(self.cv), smaller)
         if self.calibration is not None and folds >= 2:
             estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
-        self.estimator_ = estimator.fit(X, y)
+        if (weights == 1.0).all():
+            self.estimator_ = estimator.fit(X, y)
+        elif isinstance(estimator, Pipeline):
+            self.estimator_ = estimator.fit(X, y, **{f"{estimator.steps[-1][0]}__sample_weight": weights})
+        elif has_fit_parameter(estimator, "sample_weight"):
+            self.estimator_ = estimator.fit(X, y, sample_weight=weights)
+        else:
+            raise InputError(f"sample_weight: {type(estimator).__name__} takes no weights; leave rows out instead")
 
     def _score(self, X: Floats) -> Floats:
         if self.estimator_ is None:

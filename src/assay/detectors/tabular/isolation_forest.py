@@ -1,15 +1,18 @@
 """Isolation forest: anomalies are separated from the rest by few random cuts.
 
-In: a table (n, d) of finite numbers; no scaling needed. Out: one score a row in (0, 1); about .5 where nothing stands out.
+In: a table (n, d) of finite numbers; no scaling needed. Out: one score a row in (0, 1); about .5 where
+nothing stands out.
 
-Each tree takes a small sample and cuts it at random until every row is alone or the depth limit is reached. The mean path
-length E[h(x)] over the trees, set against c(ψ), the mean path of an unsuccessful search among ψ rows, gives
+Each tree takes a small sample and cuts it at random until every row is alone or the depth limit is reached.
+The mean path length E[h(x)] over the trees, set against c(ψ), the mean path of an unsuccessful search among ψ
+rows, gives
 
     s(x) = 2 ** (-E[h(x)] / c(ψ)).
 
-Defaults are the paper's: 100 trees, samples of ψ = 256 rows, depth limit ceil(log2 ψ). The law of a split is that of
-scikit-learn's `IsolationForest`, so that scores agree in distribution; trees are grown and walked in Numba, which makes a fit
-some fifty times faster than there. Time O(trees · ψ log ψ) to fit, O(n · trees · log ψ) to score; memory O(trees · ψ).
+Defaults are the paper's: 100 trees, samples of ψ = 256 rows, depth limit ceil(log2 ψ). The law of a split is
+that of scikit-learn's `IsolationForest`, so that scores agree in distribution; trees are grown and walked in
+Numba, which makes a fit some fifty times faster than there. Time O(trees · ψ log ψ) to fit, O(n · trees · log
+ψ) to score; memory O(trees · ψ).
 """
 
 from __future__ import annotations

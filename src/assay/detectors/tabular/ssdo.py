@@ -1,18 +1,20 @@
 """SSDO: labels correct the scores of an unsupervised detector in their neighbourhood.
 
-In: a table (n, d), standardised by the caller if its columns have different units; labels 0, 1 and -1 (unknown). Out: one
-score a row in [0, 1].
+In: a table (n, d), standardised by the caller if its columns have different units; labels 0, 1 and -1
+(unknown). Out: one score a row in [0, 1].
 
-The prior detector's scores are brought to [0, 1] by the training rows' smallest and largest score, u(x). Every labelled row
-then speaks for its label with the weight K(x, a) = 2 ** -(d(x, a) / η)², one half at distance η:
+The prior detector's scores are brought to [0, 1] by the training rows' smallest and largest score, u(x).
+Every labelled row then speaks for its label with the weight K(x, a) = 2 ** -(d(x, a) / η)², one half at
+distance η:
 
     p(x) = (u(x) + α Σ_anomalies K(x, a)) / (1 + α (Σ_anomalies K(x, a) + Σ_normals K(x, b))),
 
-where η is the harmonic mean, over the training rows, of the distance to the k-th neighbour. Far from every label p = u.
+where η is the harmonic mean, over the training rows, of the distance to the k-th neighbour. Far from every
+label p = u.
 
-Defaults: k = 5, α = 2.3 and an isolation forest of 100 trees, as in the reference experiments of EAP. The paper's
-constrained-clustering prior is not reproduced: any detector serves as the prior. Time O(n² d) to fit, O(l n d) to score l
-rows, memory O(n d).
+Defaults: k = 5, α = 2.3 and an isolation forest of 100 trees, as in the reference experiments of EAP. The
+paper's constrained-clustering prior is not reproduced: any detector serves as the prior. Time O(n² d) to fit,
+O(l n d) to score l rows, memory O(n d).
 """
 
 from __future__ import annotations
@@ -91,8 +93,8 @@ class SSDO(Detector):
 
     References
     ----------
-    Vercruyssen, Meert, Verbruggen, Maes, Bäumer and Davis: Semi-supervised Anomaly Detection with an Application to Water
-    Analytics. ICDM 2018.
+    Vercruyssen, Meert, Verbruggen, Maes, Bäumer and Davis: Semi-supervised Anomaly Detection with an
+    Application to Water Analytics. ICDM 2018.
 
     Examples
     --------

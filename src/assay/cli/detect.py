@@ -1,0 +1,190 @@
+"""`assay fit` and `assay score`: a detector with a threshold, saved, and used on files of any size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assay.cli.common import (
+    Anomalous,
+    Drop,
+    Index,
+    Json,
+    MaybeLabel,
+    Out,
+    Overwrite,
+    Quiet,
+    Seed,
+    Train,
+    echo_json,
+    same_columns,
+    settle_overwrite,
+)
+
+
+def fit(
+    name: Annotated[str, typer.Argument(help="Name of a detector, as `assay list --role detector` gives it.")],
+    train: Train,
+    out: Out,
+    label: MaybeLabel = None,
+    rate: Annotated[float, typer.Option("--rate", help="Promised false-alarm rate on fresh normal rows.")] = 0.05,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="Parameter of the detector, NAME=VALUE (JSON).")
+    ] = None,
+    anomalous: Anomalous = None,
+    index: Index = None,
+    drop: Drop = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a detector with a threshold that keeps its promise, and save it in the folder --out."""
+    import warnings
+
+    from assay.calibration.calibrated import Calibrated
+    from assay.calibration.false_alarm_rate import FalseAlarmRate
+    from assay.catalogue import find, load_class
+    from assay.core.progress import silence
+    from assay.core.store import save
+    from assay.core.tables import read_table
+    from assay.core.validation import InputError
+
+    try:
+        detector = load_class(find(name, "detector"))()
+    except KeyError as error:
+        raise InputError(str(error.args[0])) from error
+    detector.set_params(**_parameters(param or [], detector))
+    overwrite = settle_overwrite(out, overwrite)
+    real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+    if detector.labels == "required" and real.y is None:
+        raise InputError(f"--label is missing: {name} learns from labelled anomalies")
+    model = Calibrated(detector, FalseAlarmRate(rate), random_state=seed)
+    with silence(quiet), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(real.X, real.y)
+    model.feature_names_in_ = _names(real.names)
+    save(model, out, overwrite=overwrite)
+    notes = sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
+    summary = {
+        "detector": name,
+        "rows": len(real.X),
+        "columns": len(real.names),
+        "threshold": model.calibrator_.threshold_,
+        "promised_rate": model.calibrator_.guaranteed_,
+        "notes": notes,
+        "out": str(out),
+    }
+    if as_json:
+        echo_json(summary)
+    elif not quiet:
+        typer.echo(
+            f"{name} fitted on {len(real.X)} rows × {len(real.names)} columns; false-alarm rate at most {summary['promised_rate']:.3g}"
+        )
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
+        typer.echo(f"saved: {out}")
+
+
+def _names(names: list[str]) -> Any:
+    import numpy as np
+
+    return np.array(names, dtype=object)
+
+
+def _parameters(pairs: list[str], detector: Any) -> dict[str, Any]:
+    from difflib import get_close_matches
+
+    from assay.core.validation import InputError
+
+    values = {}
+    known = detector.get_params()
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise InputError(f"--param {pair!r}: write NAME=VALUE")
+        if key not in known:
+            near = get_close_matches(key, known, n=3) or sorted(known)
+            raise InputError(f"--param {key!r} is no parameter of this detector; did you mean {', '.join(near)}?")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Folder that `assay fit` saved.")],
+    data: Annotated[Path, typer.Option("--data", help="Rows to score: .csv, .parquet, .npy or .npz.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet.")],
+    index: Index = None,
+    drop: Drop = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score a file in pieces, so that it may be larger than memory.
+
+    Writes one row an input row: row (its index), anomaly_score and is_anomaly. Columns the model does not
+    know are refused, unless left out with --drop.
+    """
+    import numpy as np
+
+    from assay.core.files import new_file
+    from assay.core.progress import progress, silence
+    from assay.core.store import load
+    from assay.core.tables import iter_tables
+    from assay.core.validation import InputError
+
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"--out {out} ends in {out.suffix or 'nothing'!r}: give .csv or .parquet")
+    overwrite = settle_overwrite(out, overwrite)
+    detector = load(model)
+    if not hasattr(detector, "decision_function"):
+        raise InputError(
+            f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"
+        )
+    expected = [str(name) for name in getattr(detector, "feature_names_in_", [])]
+    rows = flagged = 0
+    pieces = iter_tables(data, index=index, drop=drop or (), argument="--data")
+    with silence(quiet), new_file(out, overwrite=overwrite, name="--out") as part, _Writer(part) as writer:
+        for table in progress(pieces, "scoring"):
+            if expected:
+                same_columns(table.names, expected, f"--data {data}", f"the model {model}")
+            scores = detector.anomaly_score(table.X)
+            is_anomaly = scores > detector.calibrator_.threshold_
+            writer.write({"row": table.index, "anomaly_score": scores, "is_anomaly": is_anomaly.astype(np.int8)})
+            rows, flagged = rows + len(scores), flagged + int(is_anomaly.sum())
+    summary = {"rows": rows, "anomalies": flagged, "share": flagged / rows, "out": str(out)}
+    if as_json:
+        echo_json(summary)
+    elif not quiet:
+        typer.echo(f"{rows} rows scored, {flagged} anomalies ({flagged / rows:.2%}): {out}")
+
+
+class _Writer:
+    """Appends pieces to a CSV or Parquet file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writer: Any = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def write(self, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+
+        table = pa.table(columns)
+        if self.writer is None:
+            kind = parquet.ParquetWriter if self.path.suffix.lower() == ".parquet" else csv.CSVWriter
+            self.writer = kind(str(self.path), table.schema)
+        self.writer.write_table(table)
+
+    def __exit__(self, *_: Any) -> None:
+        if self.writer is not None:
+            self.writer.close()

@@ -1,0 +1,129 @@
+"""`assay suggest`: which generator, at which strength?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assay.cli.common import (
+    Anomalous,
+    Drop,
+    Index,
+    Jobs,
+    Json,
+    Label,
+    Out,
+    Overwrite,
+    Quiet,
+    Seed,
+    Subsets,
+    Train,
+    command_line,
+    data_record,
+    echo_json,
+    print_table,
+    settle_overwrite,
+    versions,
+    write_json,
+)
+
+COLUMNS = (
+    "generator",
+    "strength",
+    "score",
+    "quality",
+    "realistic",
+    "indistinguishable",
+    "unrealistic",
+    "coverage",
+)
+
+
+def suggest(
+    train: Train,
+    label: Label,
+    out: Out,
+    generator: Annotated[
+        list[str] | None, typer.Option("--generator", help="Try only this one (repeat for more).")
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option("--strength", help="A rung of the ladder (repeat for more).", min=0.0),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", help="Rows a batch.", min=2)] = 100,
+    anomalous: Anomalous = None,
+    index: Index = None,
+    drop: Drop = None,
+    subsets: Subsets = 50,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find the generator and strength whose rows are worth training on.
+
+    Writes suggestions.csv (the ranking), best.parquet (the best batch's realistic rows), report.html and
+    run.json into --out.
+    """
+    from assay.core.files import new_folder
+    from assay.core.progress import silence
+    from assay.core.tables import read_table, write_table
+    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.report.ranking import RankingReport
+    from assay.training.suggest import STRENGTHS
+    from assay.training.suggest import suggest as find_best
+
+    start = time.perf_counter()
+    overwrite = settle_overwrite(out, overwrite)
+    real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+    judge = ExpectedAnomalyPosterior(n_subsets=subsets, n_jobs=jobs)
+    with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
+        suggestions = find_best(
+            real.X, real.y, generators=generator or None, strengths=tuple(strength or STRENGTHS), n=count, judge=judge, random_state=seed
+        )  # fmt: skip
+        best = suggestions[0]
+        rows = [suggestion.row() for suggestion in suggestions]
+        write_table({name: [row[name] for row in rows] for name in COLUMNS}, folder / "suggestions.csv")
+        kept = {name: best.auxiliary.X[best.kept, f] for f, name in enumerate(real.names)}
+        write_table(kept | {"quality": best.row_quality[best.kept]}, folder / "best.parquet")
+        run: dict[str, Any] = {
+            "command": command_line(sys.argv[1:]),
+            "parameters": {
+                "seed": seed,
+                "subsets": subsets,
+                "count": count,
+                "label": label,
+                "anomalous": anomalous,
+            },
+            "data": data_record(train=train),
+            "versions": versions(),
+        }
+        write_json(run | {"suggestions": rows}, folder / "run.json")
+        fitted = judge.set_params(random_state=seed).fit(real.X, real.y)
+        table = fitted.evaluate(best.auxiliary.X)
+        RankingReport(
+            title="Which generator makes auxiliary anomalies worth training on?",
+            table={"row": list(range(count))}
+            | {name: table[name].to_pylist() for name in table.column_names}
+            | {"selected": best.kept.tolist()},
+            prior=fitted.prior_[0] / sum(fitted.prior_),
+            X_normal=(real.X[real.y == 0] - fitted.mean_) / fitted.scale_,
+            X_anomaly=(real.X[real.y == 1] - fitted.mean_) / fitted.scale_,
+            X_aux=(best.auxiliary.X - fitted.mean_) / fitted.scale_,
+            feature_names=real.names,
+            gain=None,
+            probe=None,
+            suggestions=rows,
+            run=run | {"seconds": round(time.perf_counter() - start, 1)},
+        ).write(folder / "report.html")
+    if as_json:
+        echo_json({"suggestions": rows, "out": str(out)})
+    elif not quiet:
+        print_table("Best first", list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows[:10]])
+        typer.echo(f"\n{best.generator} at strength {best.strength:g}: {best.realistic:.0%} of its rows are realistic")
+        typer.echo(f"report: {Path(out) / 'report.html'}")

@@ -1,0 +1,149 @@
+"""The artefact probe: is there anything but the anomaly by which a classifier could tell synthetic rows from real ones?
+
+A detector trained on synthetic anomalies may learn "synthetic" instead of "anomalous". Three signs of that,
+each on its own:
+
+- *outside the mask*: where the generator says it changed nothing, synthetic rows must look like real ones.
+  The changed entries of the synthetic rows are replaced by those of random real rows, the same masks are laid
+  over real rows likewise, and a random forest tries to tell the two apart by cross-validation, a parent and
+  its children always in the same fold. Its AUROC must be ½ up to chance; the p-value is one-sided, by the
+  normal limit of the rank statistic.
+- *off the grid*: a column whose real values are few (or whole numbers) and whose synthetic values are others
+  gives them away.
+- *copies*: synthetic rows that repeat a real row bit for bit teach the detector that real rows are anomalies.
+
+Rows without a mask, as in a file of unknown origin, can be checked for the last two only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+from assay.base import Auxiliary
+from assay.core.random import as_generator, child_seeds
+from assay.core.validation import Bools, Floats, InputError, as_matrix
+from assay.metrics.ranking import roc_auc
+
+#: Rows of either kind that the classifier sees at most.
+MOST_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What the artefact probe found.
+
+    Attributes
+    ----------
+    auroc : float
+        How well a classifier tells synthetic from real outside the mask; NaN where no entry is outside.
+    p_value : float
+        Chance of an AUROC at least this high if nothing gives the rows away; NaN likewise.
+    off_grid : dict of str to float
+        Per column whose real values lie on a grid, the share of changed synthetic entries off it (only
+        columns above 0).
+    copies : float
+        Share of synthetic rows identical to a real row.
+    verdict : str
+        One sentence.
+    passed : bool
+        Whether no sign was found.
+    """
+
+    auroc: float
+    p_value: float
+    off_grid: dict[str, float]
+    copies: float
+    verdict: str
+    passed: bool
+
+
+def artefact_probe(X_normal: Any, X_aux: Any, *, feature_names: Any = None, random_state: Any = 0) -> ProbeResult:
+    """Look for signs by which synthetic rows give themselves away.
+
+    Parameters
+    ----------
+    X_normal : array or dataframe of shape (n, d)
+        Real normal rows: those the generator was fitted on, in the same order.
+    X_aux : Auxiliary, array or dataframe of shape (l, d)
+        Synthetic rows; an `Auxiliary` brings its mask and parents.
+    feature_names : sequence of str, optional
+        Names of the columns for the verdict.
+    random_state : None, int or numpy.random.Generator
+        Seed of the classifier and the replacements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from assay import artefact_probe
+    >>> whole = np.random.default_rng(0).integers(0, 5, size=(200, 2)).astype(float)
+    >>> artefact_probe(whole, whole[:50] + 0.37).passed
+    False
+    """
+    X_normal = as_matrix(X_normal, "X_normal", min_rows=2)
+    origin = X_aux if isinstance(X_aux, Auxiliary) else None
+    X_aux = as_matrix(X_aux if origin is None else origin.X, "X_aux")
+    if X_aux.shape[1] != X_normal.shape[1]:
+        raise InputError(f"X_aux has {X_aux.shape[1]} columns, X_normal has {X_normal.shape[1]}")
+    names = [f"x{f}" for f in range(X_normal.shape[1])] if feature_names is None else [str(f) for f in feature_names]
+    changed = np.ones(X_aux.shape, dtype=bool) if origin is None else origin.mask
+    off_grid = _off_grid(X_normal, X_aux, changed, names)
+    real_rows = {row.tobytes() for row in X_normal + 0.0}
+    copies = float(np.mean([row.tobytes() in real_rows for row in X_aux + 0.0]))
+    auroc = p_value = math.nan
+    if origin is not None and not changed.all() and min(len(X_normal), len(X_aux)) >= 20:
+        auroc, p_value = _outside_the_mask(X_normal, origin, as_generator(random_state))
+    found = []
+    if p_value < 0.01:
+        found.append(f"outside what was changed they can be told from real rows (AUROC {auroc:.2f}, p = {p_value:.1g})")
+    if off_grid:
+        worst = max(off_grid, key=lambda name: off_grid[name])
+        found.append(f"{len(off_grid)} columns leave the grid of the real values ({worst}: {off_grid[worst]:.0%})")
+    if copies > 0.01:
+        found.append(f"{copies:.0%} repeat a real row exactly")
+    if found:
+        verdict = "A detector may learn 'synthetic' instead of 'anomalous': " + "; ".join(found) + "."
+    elif math.isnan(auroc):
+        verdict = "No copies, no values off the grid; every column was changed or the mask is unknown, so nothing else can be checked."
+    else:
+        verdict = f"No sign that they give themselves away (AUROC {auroc:.2f} outside what was changed)."
+    return ProbeResult(auroc, p_value, off_grid, copies, verdict, not found)
+
+
+def _off_grid(X_normal: Floats, X_aux: Floats, changed: Bools, names: list[str]) -> dict[str, float]:
+    shares = {}
+    for f, name in enumerate(names):
+        values = np.unique(X_normal[:, f])
+        whole = bool((values == np.round(values)).all())
+        coarse = len(values) <= max(2, 0.1 * len(X_normal))
+        new = X_aux[changed[:, f], f]
+        if len(new) == 0 or not (whole or coarse):
+            continue
+        on_grid = (new == np.round(new)) if whole else np.isin(new, values)
+        if not on_grid.all():
+            shares[name] = float((~on_grid).mean())
+    return shares
+
+
+def _outside_the_mask(X_normal: Floats, auxiliary: Auxiliary, rng: np.random.Generator) -> tuple[float, float]:
+    """Return AUROC and one-sided p-value of a classifier that sees only what was not changed."""
+    n = min(len(X_normal), len(auxiliary), MOST_ROWS)
+    real, synthetic = rng.permutation(len(X_normal))[:n], rng.permutation(len(auxiliary))[:n]
+    masks = auxiliary.mask[synthetic]
+    blank = [X_normal[rng.integers(len(X_normal), size=n)] for _ in range(2)]
+    X = np.vstack([np.where(masks, blank[0], X_normal[real]), np.where(masks, blank[1], auxiliary.X[synthetic])])
+    is_synthetic = np.repeat([0, 1], n)
+    # A row without a parent among the normals is a family of its own.
+    parents = auxiliary.parents[synthetic]
+    family = np.concatenate([real, np.where(parents >= 0, parents, len(X_normal) + np.arange(n))])
+    forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=child_seeds(rng, 1)[0])
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=child_seeds(rng, 1)[0])
+    score = cross_val_predict(forest, X, is_synthetic, groups=family, cv=folds, method="predict_proba")[:, 1]
+    auroc = roc_auc(is_synthetic, score)
+    return auroc, float(norm.sf((auroc - 0.5) / math.sqrt((2 * n + 1) / (12.0 * n * n))))

@@ -1,0 +1,215 @@
+"""Suggest: which generator, at which strength, makes auxiliary anomalies worth training on?
+
+Every generator of the catalogue is fitted to the normal rows and sampled at every strength of a ladder; EAP,
+fitted once, judges all rows together; each batch is then summed up. Too little strength gives
+indistinguishable rows, too much unrealistic ones: the best strength lies between, and where it lies depends
+on the data.
+
+Batches are ranked by their *yield*: the mean over the batch of the quality above the prior, (φ - π0)⁺. It
+counts how many rows are worth keeping and how good they are; a batch of mostly useless rows with a few
+excellent ones does not win. No test label is used: the real anomalies handed in serve EAP alone (and the
+generators that start from them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.base import Auxiliary, Generator
+from assay.catalogue import find, load_class, of_role
+from assay.core.clone import seeded_clone
+from assay.core.progress import progress
+from assay.core.random import as_generator, child_seeds
+from assay.core.validation import (
+    Bools,
+    Floats,
+    InputError,
+    as_labels,
+    as_matrix,
+    check_number,
+    normals_and_anomalies,
+)
+from assay.quality.eap import INDISTINGUISHABLE, REALISTIC, UNREALISTIC, ExpectedAnomalyPosterior
+
+STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One generator at one strength, judged.
+
+    Attributes
+    ----------
+    generator : str
+        Name in the catalogue (or of the class).
+    strength : float
+        The strength.
+    score : float
+        Mean of (φ - π0)⁺: what the ranking sorts by.
+    quality : float
+        Mean quality.
+    realistic, indistinguishable, unrealistic : float
+        Shares of the verdicts; the rest is uncertain.
+    coverage : float
+        Share of the real anomalies that have a realistic auxiliary row nearer than any normal row.
+    auxiliary : Auxiliary
+        The rows.
+    row_quality : array of shape (n,)
+        Their qualities.
+    kept : array of bool of shape (n,)
+        Rows with the verdict realistic.
+    fitted : Generator
+        Ready to draw more rows: ``fitted.sample(n, strength)``.
+    """
+
+    generator: str
+    strength: float
+    score: float
+    quality: float
+    realistic: float
+    indistinguishable: float
+    unrealistic: float
+    coverage: float
+    auxiliary: Auxiliary
+    row_quality: Floats
+    kept: Bools
+    fitted: Generator
+
+    def row(self) -> dict[str, Any]:
+        """Return the numbers, for a table."""
+        names = (
+            "generator",
+            "strength",
+            "score",
+            "quality",
+            "realistic",
+            "indistinguishable",
+            "unrealistic",
+            "coverage",
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+def suggest(
+    X: Any,
+    y: Any,
+    *,
+    generators: Sequence[Any] | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    n: int = 100,
+    judge: ExpectedAnomalyPosterior | None = None,
+    random_state: Any = None,
+) -> list[Suggestion]:
+    """Rank generators and strengths by what EAP says of their rows.
+
+    Parameters
+    ----------
+    X : array or dataframe of shape (n, d)
+        Real rows.
+    y : array of shape (n,)
+        0 normal, 1 anomaly (at least one).
+    generators : sequence of str or Generator, optional
+        Names in the catalogue or instances; every tabular generator by default (those that start from real
+        anomalies only where there are at least two).
+    strengths : sequence of float, default (.25, .5, 1, 2, 4)
+        The ladder; 1 is each generator's published setting.
+    n : int, default 100
+        Rows a batch.
+    judge : ExpectedAnomalyPosterior, optional
+        Unfitted; the default one if not given.
+    random_state : None, int or numpy.random.Generator
+        Seed of everything.
+
+    Returns
+    -------
+    list of Suggestion
+        Best first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from assay import ExpectedAnomalyPosterior, suggest
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(150, 2)), rng.normal(4.0, 0.5, size=(6, 2))])
+    >>> y = np.repeat([0, 1], [150, 6])
+    >>> judge = ExpectedAnomalyPosterior(n_subsets=10)
+    >>> best = suggest(X, y, generators=["smote", "permutation"], strengths=[1.0], judge=judge, random_state=0)[0]
+    >>> best.generator
+    'smote'
+    """
+    X = as_matrix(X)
+    y = as_labels(y, len(X))
+    normals, anomalies = normals_and_anomalies(y, min_normals=7, min_anomalies=1)
+    check_number(n, "n", low=2, integer=True)
+    if len(strengths) == 0:
+        raise InputError("strengths is empty: give at least one number > 0")
+    for strength in strengths:
+        check_number(strength, "strengths", low=0.0, strict_low=True)
+    rng = as_generator(random_state)
+    named = _resolve(generators, n_anomalies=len(anomalies))
+    seeds = child_seeds(rng, len(named) + 1)
+    judge = seeded_clone(ExpectedAnomalyPosterior() if judge is None else judge, seeds[0]).fit(X, y)
+    batches: list[tuple[str, float, Generator, Auxiliary]] = []
+    for (name, generator), seed in progress(zip(named, seeds[1:]), "drawing auxiliary rows", total=len(named)):
+        fitted = seeded_clone(generator, seed).fit(X[normals], X[anomalies])
+        draws = child_seeds(np.random.default_rng(seed), len(strengths))
+        batches += [
+            (name, float(strength), fitted, fitted.sample(n, strength, random_state=draw))
+            for strength, draw in zip(strengths, draws)
+        ]
+    table = judge.evaluate(np.vstack([batch.X for _, _, _, batch in batches]))
+    quality = table["quality"].to_numpy().reshape(len(batches), n)
+    verdict = np.array(table["verdict"].to_pylist()).reshape(len(batches), n)
+    prior = judge.prior_[0] / sum(judge.prior_)
+    suggestions = [
+        Suggestion(
+            generator=name,
+            strength=strength,
+            score=float(np.maximum(quality[i] - prior, 0.0).mean()),
+            quality=float(quality[i].mean()),
+            realistic=float((verdict[i] == REALISTIC).mean()),
+            indistinguishable=float((verdict[i] == INDISTINGUISHABLE).mean()),
+            unrealistic=float((verdict[i] == UNREALISTIC).mean()),
+            coverage=_coverage(judge, X, y, batch.X[verdict[i] == REALISTIC]),
+            auxiliary=batch,
+            row_quality=quality[i],
+            kept=verdict[i] == REALISTIC,
+            fitted=fitted,
+        )
+        for i, (name, strength, fitted, batch) in enumerate(batches)
+    ]
+    return sorted(suggestions, key=lambda suggestion: -suggestion.score)
+
+
+def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[str, Generator]]:
+    if generators is None:
+        classes = [(entry.name, load_class(entry)) for entry in of_role("generator", "tables")]
+        return [(name, cls()) for name, cls in classes if n_anomalies >= 2 or not cls.needs_anomalies]
+    named = []
+    for generator in generators:
+        if isinstance(generator, Generator):
+            named.append((type(generator).__name__, generator))
+            continue
+        try:
+            named.append((str(generator), load_class(find(str(generator), "generator"))()))
+        except KeyError as error:
+            raise InputError(f"generators: {error.args[0]}") from error
+    if not named:
+        raise InputError("generators is empty: name at least one, or leave it out for all")
+    return named
+
+
+def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, realistic: Floats) -> float:
+    from assay.kernels.neighbours import nearest
+
+    if len(realistic) == 0:
+        return 0.0
+    Z = (X - judge.mean_) / judge.scale_
+    anomalies = Z[y == 1]
+    to_auxiliary = nearest(anomalies, (realistic - judge.mean_) / judge.scale_, 1)[0][:, 0]
+    to_normal = nearest(anomalies, Z[y == 0], 1)[0][:, 0]
+    return float((to_auxiliary < to_normal).mean())
