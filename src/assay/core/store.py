@@ -352,13 +352,9 @@ class _Reader:
         document: Node = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
         version = document.get("format", 0) if isinstance(document, dict) else 0
         self._require(type(version) is int and version > 0, f"{TREE} is not Assay's")
-        newer = (
-            f"format {version}, written by Assay {document.get('assay')!s:.20}; this one reads up to {FORMAT}"
-        )
+        newer = f"format {version}, written by Assay {document.get('assay')!s:.20}; this one reads up to {FORMAT}"
         self._require(version <= FORMAT, f"{newer}: upgrade Assay")
-        self._require(
-            set(document) == {"format", "assay", "files", "system", "digest"}, f"{TREE} is not Assay's"
-        )
+        self._require(set(document) == {"format", "assay", "files", "system", "digest"}, f"{TREE} is not Assay's")
         digest = document.pop("digest")
         self._require(digest == _digest(document), f"{TREE} was changed after it was saved")
         return document
@@ -414,9 +410,7 @@ class _Reader:
     def _plan_dict(self, node: Node, depth: int) -> Build:
         builds = {key: self.plan(item, depth) for key, item in node["dict"]}
         plain = all(type(key) in (bool, int, str) for key in builds)
-        self._require(
-            plain and len(builds) == len(node["dict"]), "a dictionary's keys are strange or repeated"
-        )
+        self._require(plain and len(builds) == len(node["dict"]), "a dictionary's keys are strange or repeated")
         return lambda: {key: build() for key, build in builds.items()}
 
     def _plan_scalar(self, node: Node, depth: int) -> Build:
@@ -469,9 +463,7 @@ class _Reader:
         self._require(node["class"] in _allowed(), f"class {node['class']!r:.80} may not be loaded")
         cls = _resolve(node["class"])
         for name in sorted(set(node["parameters"]) ^ set(inspect.signature(cls).parameters)):
-            raise StoreError(
-                f"{self.folder}: {cls.__name__} of this version has other parameters ({name[:80]})"
-            )
+            raise StoreError(f"{self.folder}: {cls.__name__} of this version has other parameters ({name[:80]})")
         for name in node["fitted"]:
             self._require(_may_learn(cls, name), f"{cls.__name__}.{name[:80]} is no fitted attribute")
         parameters = {name: self.plan(value, depth) for name, value in node["parameters"].items()}
@@ -549,9 +541,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise InputError(f"folder {target} exists already; give another name or pass overwrite=True")
     for path in target.iterdir():
         if path.name != TREE and not _is_part(path.name):
-            raise InputError(
-                f"folder {target} holds {path.name!r}, which Assay did not save; it is left alone"
-            )
+            raise InputError(f"folder {target} holds {path.name!r}, which Assay did not save; it is left alone")
 
 
 def _publish(temporary: Path, target: Path) -> None:
