@@ -589,7 +589,7 @@ def test_a_forgery_that_changes_nothing_loads(folder, template):
 def test_no_saved_folder(place, tmp_path):
     (tmp_path / "file").write_text("text")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / place)
+    refused(tmp_path / place, "no such folder|did not save")
 
 
 @pytest.mark.parametrize("place", [None, 3, b"\0", "a\0b"])
@@ -605,6 +605,7 @@ def test_truncated_files(name, share, folder):
     (folder / name).write_bytes(data[: int(share * len(data))])
     refused(folder)
     if name != TREE:
+        refused(folder, "changed after it was saved")
         forge(folder)  # with a right hash, too
         refused(folder)
 
@@ -667,7 +668,14 @@ def test_flipped_bytes_with_right_hashes(data, template, tmp_path_factory):
 def test_classes_outside_the_list(path, folder, monkeypatch):
     monkeypatch.setattr(os, "system", lambda *_: pytest.fail("called"))
     forge(folder, lambda document: forest_of(document).update({"class": path}))
-    refused(folder)
+    refused(folder, "may not be loaded|unhashable")
+
+
+@pytest.mark.parametrize("path", ["assay.base:System", "assay.base:Detector", "sklearn.base:BaseEstimator"])
+def test_classes_outside_the_list_whose_signature_fits(path, folder):
+    node = {"class": path, "parameters": {}, "fitted": {}}
+    forge(folder, lambda document: forest_of(document)["parameters"].update(random_state=node))
+    refused(folder, "may not be loaded")
 
 
 @pytest.mark.parametrize("change", [{"extra": 1}, {"self": 1}, {"__class__": 1}, "missing"])
@@ -756,10 +764,39 @@ def test_nodes_that_make_no_sense(node, folder):
     refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("node", "match"),
+    [
+        ({"unknown": 1}, "unknown kind: unknown"),
+        ({"tuple": [], "more": 1}, "unknown kind: more tuple"),
+        ({"entropy": [True], "key": [], "spawned": 0}, "seed"),
+        ({"entropy": [1], "key": [], "spawned": 0, "generator": "MT19937", "words": [1, 1, 0, 0]}, "MT19937"),
+        ({"skops": "../../etc/passwd"}, "passwd' is missing"),
+        ({"skops": ARRAYS}, "is missing"),
+        ({"array": "99", "fortran": False}, "array '99' is missing"),
+    ],
+)
+def test_the_reason_is_given(node, match, folder):
+    forge(folder, lambda document: forest_of(document)["parameters"].update(random_state=node))
+    refused(folder, match)
+
+
+def test_the_head_of_the_tree(folder):
+    text = (folder / TREE).read_text()
+    (folder / TREE).write_text(text.replace('"random_state": 0', '"random_state": 0, "random_state": 0'))
+    refused(folder, "repeats")
+    (folder / TREE).write_text(text.replace('"random_state": 0', '"random_state": 1'))
+    refused(folder, "changed after")
+    for change in ({"format": 0}, {"format": True}, {"more": 1}):
+        (folder / TREE).write_text(text)
+        forge(folder, lambda document, change=change: document.update(change))
+        refused(folder, "is not Assay's")
+
+
 @pytest.mark.parametrize("system", [3, None, [], "text", {"tuple": []}, {"skops": "part_0.skops"}])
 def test_trees_without_a_system(system, folder):
     forge(folder, lambda document: document.update(system=system))
-    refused(folder)
+    refused(folder, "no system")
 
 
 @pytest.mark.parametrize(
@@ -827,7 +864,7 @@ def test_files_that_do_not_belong(name, folder):
     (folder / name).write_bytes(b"more")
     refused(folder, name)
     forge(folder)
-    refused(folder)
+    refused(folder, "not a name|belongs to nothing")
 
 
 @pytest.mark.parametrize(
@@ -905,7 +942,9 @@ def test_arrays_that_nobody_asked_for(folder):
     arrays = load_file(folder / ARRAYS)
     forge(folder, arrays__safetensors=save({**arrays, "extra": np.zeros(3)}))
     refused(folder, "extra")
-    arrays.popitem()
+    kept = arrays.pop("0")
+    forge(folder, arrays__safetensors=save({**arrays, "0": kept.astype(np.complex64)}))
+    refused(folder, "type of number")
     forge(folder, arrays__safetensors=save(arrays))
     refused(folder, "missing")
 

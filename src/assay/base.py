@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline as _Pipeline
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from assay.core.random import as_generator
 from assay.core.validation import (
@@ -46,14 +46,41 @@ class System(BaseEstimator):
         X, names = as_table(X, name)
         if isinstance(X, np.ndarray) and X.ndim == 2:
             refuse_non_finite(X, name, names)
-        matrix: Floats = validate_data(self, X, reset=reset, dtype=np.float64, order="C", ensure_min_samples=min_rows)
+        try:
+            # What is fitted is the system's own: the caller may change their array afterwards.
+            matrix: Floats = check_array(
+                X,
+                dtype=np.float64,
+                order="C",
+                copy=reset,
+                ensure_min_samples=min_rows,
+                estimator=self,
+                input_name=name,
+            )
+        except ValueError as error:
+            raise InputError(_in_one_line(error, name)) from error
         refuse_non_finite(matrix, name, names)
-        if names is not None:
-            if reset:
-                self.feature_names_in_ = np.array(names, dtype=object)
-            elif list(getattr(self, "feature_names_in_", names)) != names:
-                self._check_names(names, name)
+        if reset:
+            self._remember(matrix.shape[1], names)
+        else:
+            self._compare(matrix.shape[1], names, name)
         return matrix
+
+    def _remember(self, width: int, names: list[str] | None) -> None:
+        self.n_features_in_ = width
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _compare(self, width: int, names: list[str] | None, name: str) -> None:
+        """Raise unless width and column names (where both sides have some) are those of the fit."""
+        if names is not None and list(getattr(self, "feature_names_in_", names)) != names:
+            self._check_names(names, name)
+        if width != self.n_features_in_:
+            raise InputError(
+                f"{name} has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
+            )
 
     def _check_names(self, names: list[str], name: str) -> None:
         fitted = list(self.feature_names_in_)
@@ -65,6 +92,13 @@ class System(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse parameters that make no sense; called at the start of `fit`."""
+
+
+def _in_one_line(error: ValueError, name: str) -> str:
+    """Return scikit-learn's complaint without the data it prints, naming the argument."""
+    lines = str(error).splitlines()
+    told = " ".join([lines[0], *(line for line in lines[1:] if line.startswith("Reshape"))])
+    return told if name in told.replace(".", " ").split() else f"{name}: {told}"
 
 
 class Detector(System):
@@ -125,9 +159,12 @@ class Detector(System):
             return self
         if not self.takes_weights:
             raise InputError(f"sample_weight: {type(self).__name__} takes no weights; leave rows out instead")
-        weights = as_matrix(np.asarray(sample_weight, dtype=np.float64)[:, None], "sample_weight")[:, 0]
-        if weights.shape != (len(X),) or (weights < 0).any():
+        weights = np.asarray(sample_weight)
+        if weights.shape != (len(X),):
             raise InputError(f"sample_weight has shape {weights.shape}: give one number >= 0 for each of {len(X)} rows")
+        weights = as_matrix(weights[:, None], "sample_weight")[:, 0]
+        if (weights < 0).any():
+            raise InputError("sample_weight holds negative numbers: give one number >= 0 for each row")
         self._fit_weighted(X, known, weights, rng)
         return self
 
@@ -199,11 +236,13 @@ class Calibrator(BaseEstimator):
         return (self._check_scores(scores) > self.threshold_).astype(np.int64)
 
     def _check_scores(self, scores: Any) -> Floats:
-        scores = np.asarray(scores, dtype=np.float64)
+        try:
+            scores = np.asarray(scores)
+        except ValueError as error:
+            raise InputError(f"scores cannot be read as numbers: {error}") from error
         if scores.ndim != 1:
             raise InputError(f"scores has shape {scores.shape}, expected (n,): one score a row")
-        refuse_non_finite(scores[:, None], "scores")
-        return scores
+        return as_matrix(scores[:, None], "scores", min_rows=0)[:, 0]
 
     def _fit(self, scores: Floats) -> None:
         raise NotImplementedError
@@ -219,6 +258,8 @@ class Auxiliary:
         The generated rows.
     mask : array of bool of shape (n, d)
         Which entries differ from the parent row.
+    touched : array of bool of shape (n, d)
+        Which entries the generator meant to change; a few of them may have kept their value by chance.
     parents : array of int of shape (n,)
         Row of the fitted normals each was made from; -1 where there is none.
     meta : list of dict
@@ -227,6 +268,7 @@ class Auxiliary:
 
     X: Floats
     mask: Bools
+    touched: Bools
     parents: Ints
     meta: list[dict[str, Any]] = field(repr=False)
 
@@ -243,6 +285,13 @@ class Generator(System):
     One knob serves all: ``strength`` 0 gives the parent row itself, 1 the published default, more goes
     further. The default rule is a straight line, ``parent + strength * (target - parent)``, towards a target
     drawn by the published law; a system with a natural strength of its own overrides `_sample`.
+
+    Attributes
+    ----------
+    parents_ : array of shape (n, d)
+        The normal rows, which auxiliary rows are made from.
+    scale_ : array of shape (d,)
+        Standard deviation of each column; 1 where it is constant.
     """
 
     needs_anomalies: ClassVar[bool] = False
@@ -260,7 +309,7 @@ class Generator(System):
         elif self.needs_anomalies:
             raise InputError(f"{type(self).__name__} needs X_anomalous: it starts from real anomalies")
         self.parents_ = X
-        self.scale_ = np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
+        self.scale_ = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
         self._fit(X, X_anomalous, as_generator(getattr(self, "random_state", None)))
         return self
 
@@ -303,11 +352,16 @@ class Generator(System):
         rooted = parents >= 0
         X[rooted] = np.where(mask[rooted], X[rooted], self._origin(parents[rooted]))
         name = type(self).__name__
+        touched = np.ones(X.shape, dtype=bool)
+        for row, drawn in enumerate(meta):
+            if "features" in drawn:
+                touched[row] = False
+                touched[row, drawn["features"]] = True
         meta = [
             {"generator": name, "strength": strength, "noop": not mask[row].any(), **drawn}
             for row, drawn in enumerate(meta)
         ]
-        return Auxiliary(X=X, mask=mask, parents=parents, meta=meta)
+        return Auxiliary(X=X, mask=mask, touched=touched, parents=parents, meta=meta)
 
     def _origin(self, parents: Ints) -> Floats:
         """Return the rows that `parents` number."""
@@ -402,6 +456,6 @@ class Pipeline(_Pipeline):
         return self._final_estimator.evaluate(self._embedded(X_aux))
 
     @_final_has("select")
-    def select(self, X_aux: Any, rule: str = "otsu", **options: Any) -> Bools:
+    def select(self, X_aux: Any, rule: str = "prior", **options: Any) -> Bools:
         """Embed `X_aux` and return which rows to keep."""
         return self._final_estimator.select(self._embedded(X_aux), rule=rule, **options)

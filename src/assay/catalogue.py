@@ -73,7 +73,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("cluster", f"{_GENERATORS}:Cluster", "generator", "tables", "normals", "Gaussian mixture with displaced means", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
     Entry("dependency", f"{_GENERATORS}:Dependency", "generator", "tables", "normals", "Each feature drawn on its own from a kernel density", "Han et al., NeurIPS 2022, arXiv 2206.09426"),
     Entry("subspace_noise", f"{_GENERATORS}:SubspaceNoise", "generator", "tables", "normals", "Gaussian noise on a random subset of the features", "Goodge et al., AAAI 2022, arXiv 2112.05355"),
-    Entry("feature_swap", f"{_GENERATORS}:FeatureSwap", "generator", "tables", "normals", "Some features taken from another row", "Bahri et al., ICLR 2022, arXiv 2106.15147"),
+    Entry("feature_swap", f"{_GENERATORS}:FeatureSwap", "generator", "tables", "normals", "Some features, each taken from another row", "Bahri et al., ICLR 2022, arXiv 2106.15147"),
     Entry("mixup", f"{_GENERATORS}:Mixup", "generator", "tables", "normals", "Points between clusters of normals", "Zhang et al., ICLR 2018, arXiv 1710.09412"),
     Entry("smote", f"{_GENERATORS}:Smote", "generator", "tables", "normals+anomalies", "Points between real anomalies", "Chawla et al., JAIR 2002"),
     Entry("boundary", f"{_GENERATORS}:Boundary", "generator", "tables", "normals", "The least likely draws of a Gaussian fitted to the normals", "Du et al., ICLR 2022, arXiv 2202.01197"),

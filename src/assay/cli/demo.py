@@ -37,7 +37,7 @@ def demo(
     pool = benchmark_mix(table.X, table.y, random_state=seed)
     with silence(quiet):
         summary = rank_tables(
-            pool.X_train, pool.y_train, pool.X_aux, out, names=list(table.feature_names), seed=seed, overwrite=overwrite,
+            pool.X_train, pool.y_train, pool.X_aux, out, names=list(table.feature_names), test=(pool.X_test, pool.y_test), seed=seed, overwrite=overwrite,
             command=f"assay demo --data {data} --seed {seed}",
             data={"table": {"path": table.source, "sha256": table.sha256}},
         )  # fmt: skip

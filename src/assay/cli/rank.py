@@ -43,11 +43,18 @@ def rank(
         Path | None, typer.Option("--auxiliary", help="File of auxiliary anomalies, same columns.")
     ] = None,
     generate: Annotated[str | None, typer.Option("--generate", help="Make them with this generator instead.")] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option("--test", help="Labelled real rows to measure the gain on; by default a held-out half."),
+    ] = None,
     count: Annotated[int, typer.Option("--count", help="How many to generate.", min=1)] = 500,
     strength: Annotated[
         float, typer.Option("--strength", help="Strength of the generator; 1 is the published one.", min=0.0)
     ] = 1.0,
-    rule: Annotated[str, typer.Option("--rule", help="Which to keep: otsu, top, prior, ci or verdict.")] = "otsu",
+    rule: Annotated[str, typer.Option("--rule", help="Which to keep: prior, otsu, top, ci or verdict.")] = "prior",
+    learner: Annotated[
+        str, typer.Option("--learner", help="What to measure the gain with: svc, forest, logistic or boosting.")
+    ] = "svc",
     gain: Annotated[
         bool, typer.Option("--gain/--no-gain", help="Measure what training with the kept rows gains.")
     ] = True,
@@ -75,6 +82,11 @@ def rank(
     overwrite = settle_overwrite(out, overwrite)
     options = {"anomalous": anomalous, "drop": drop or ()}
     real = read_table(train, label=label, index=index, argument="--train", **options)
+    judged = None
+    if test is not None:
+        held = read_table(test, label=label, index=index, argument="--test", **options)
+        same_columns(held.names, real.names, f"--test {test}", f"--train {train}")
+        judged = held.X, held.y
     with silence(quiet):
         if auxiliary is not None:
             rows = read_table(auxiliary, index=index, drop=drop or (), argument="--auxiliary")
@@ -86,9 +98,9 @@ def rank(
         arguments = sys.argv[1:]
         summary = rank_tables(
             real.X, real.y, source if source is not None else X_aux, out,
-            names=real.names, index=row_index, rule=rule, gain=gain, subsets=subsets, seed=seed, jobs=jobs,
+            names=real.names, index=row_index, rule=rule, learner=learner, gain=gain, test=judged, subsets=subsets, seed=seed, jobs=jobs,
             overwrite=overwrite, command=command_line(arguments),
-            data=data_record(train=train, auxiliary=auxiliary),
+            data=data_record(train=train, auxiliary=auxiliary, test=test),
             parameters={"label": label, "anomalous": anomalous, "generate": generate, "count": count if generate else None,
                         "strength": strength if generate else None, "drop": list(drop or ())},
         )  # fmt: skip
@@ -112,8 +124,10 @@ def rank_tables(
     *,
     names: list[str],
     index: Any = None,
-    rule: str = "otsu",
+    rule: str = "prior",
+    learner: str = "svc",
     gain: bool = True,
+    test: Any = None,
     subsets: int = 100,
     seed: int = 0,
     jobs: int = 1,
@@ -131,7 +145,7 @@ def rank_tables(
     from assay.core.tables import write_table
     from assay.quality.eap import ExpectedAnomalyPosterior
     from assay.report.ranking import RankingReport
-    from assay.training.auxiliary import choose, cross_checked_gain
+    from assay.training.auxiliary import choose, cross_checked_gain, named_learner
     from assay.training.probe import artefact_probe
 
     start = time.perf_counter()
@@ -146,14 +160,15 @@ def rank_tables(
         else:
             probe = artefact_probe(X, X_aux, feature_names=names, random_state=seed)
         gains = None
-        if gain and (y == 1).sum() >= 2:
+        if gain and (test is not None or (y == 1).sum() >= 2):
             gains = cross_checked_gain(
-                None,
+                named_learner(learner),
                 X,
                 y,
                 X_aux,
                 ExpectedAnomalyPosterior(n_subsets=min(subsets, 30), n_jobs=jobs),
                 rule=rule,
+                test=test,
                 random_state=seed,
             )
         identity = np.arange(len(X_aux)) if index is None else index
@@ -184,7 +199,9 @@ def rank_tables(
             },
             "out": str(out),
         }
-        settings = {"seed": seed, "subsets": subsets, "rule": rule, "gain": gain} | (parameters or {})
+        settings = {"seed": seed, "subsets": subsets, "rule": rule, "learner": learner, "gain": gain} | (
+            parameters or {}
+        )
         run = {"command": command, "parameters": settings, "data": data or {}, "versions": versions()}
         write_json(run | {"summary": summary}, folder / "run.json")
         RankingReport(
@@ -195,7 +212,7 @@ def rank_tables(
             X_anomaly=(X[y == 1] - eap.mean_) / eap.scale_,
             X_aux=(X_aux - eap.mean_) / eap.scale_,
             feature_names=names,
-            gain=report_gain(gains),
+            gain=report_gain(gains, learner, test is not None),
             probe=summary["probe"],
             suggestions=None,
             run=run | {"seconds": round(time.perf_counter() - start, 1)},
@@ -203,12 +220,13 @@ def rank_tables(
     return summary
 
 
-def report_gain(gains: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+def report_gain(gains: list[dict[str, Any]] | None, learner: str, has_test: bool) -> dict[str, Any] | None:
     """Return the gain table as the report wants it."""
     if gains is None:
         return None
     rows = [{"training": row["training"], "mean": row["roc_auc"], "std": row["roc_auc_std"], "n": 5} for row in gains]
-    note = "A random forest, judged on real anomalies and normals that neither it nor the judge has seen; five random halvings."
+    rounds = "five seeds, judged on the test rows given" if has_test else "five random halvings of the real rows"
+    note = f"Learner: {learner}, judged on real rows that neither it nor the judge has seen; {rounds}."
     return {"metric": "ROC AUC", "rows": rows, "note": note}
 
 

@@ -37,11 +37,14 @@ def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
         return X, None
     import narwhals.stable.v1 as nw
 
-    frame = nw.from_native(X, eager_only=True, pass_through=False)
-    names = [str(column) for column in frame.columns]
+    try:
+        frame = nw.from_native(X, eager_only=True, pass_through=False)
+        series_of = list(frame.iter_columns())
+    except (TypeError, ValueError) as error:  # a lazy frame, two columns of one name, a stranger
+        raise InputError(f"{name} cannot be read as a dataframe: {' '.join(str(error).split())}") from error
     columns = []
-    for column in frame.columns:
-        series = frame[column]
+    for series in series_of:
+        column = series.name
         if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
             raise InputError(
                 f"{name}: column {column!r} holds {series.dtype}, not numbers; encode it as numbers or leave it out"
@@ -51,7 +54,9 @@ def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
             raise InputError(f"{name}: column {column!r} holds {missing} missing values; impute or drop these rows")
         columns.append(np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64))
     matrix = np.column_stack(columns) if columns else np.empty((len(frame), 0))
-    return matrix, names
+    # Columns that are only numbered (as pandas does by default) have no names to hold anyone to.
+    names = [series.name for series in series_of]
+    return matrix, names if all(isinstance(column, str) for column in names) else None
 
 
 def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
@@ -108,7 +113,10 @@ def as_labels(y: Any, n: int, name: str = "y") -> Ints:
     InputError
         If the length differs from `n` or another value occurs.
     """
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError as error:
+        raise InputError(f"{name} cannot be read as labels: {error}") from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n,):
@@ -171,6 +179,13 @@ def check_number(
         raise InputError(f"{name}={value!r}: give {kind} in {left}{low:g}, {high:g}{right}")
 
 
+def check_methods(value: Any, name: str, *methods: str) -> None:
+    """Raise an `InputError` unless `value` is an instance that has `methods`."""
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        told = " ".join(repr(value).split())[:80]
+        raise InputError(f"{name}={told}: give an unfitted estimator with {' and '.join(methods)}")
+
+
 def _looks_like_a_frame(X: Any) -> bool:
-    """Tell a dataframe from an array without importing any dataframe library."""
-    return hasattr(X, "columns") or hasattr(X, "column_names")
+    """Tell a dataframe from an array without importing any dataframe library, and without asking a lazy one."""
+    return hasattr(type(X), "columns") or hasattr(type(X), "column_names")

@@ -47,6 +47,7 @@ from assay.core.validation import (
     Floats,
     InputError,
     Ints,
+    check_methods,
     check_number,
     normals_and_anomalies,
 )
@@ -101,6 +102,7 @@ def probability_model(detector: Any, contamination: float) -> Any:
     """
     if detector is None:
         detector = SSDO()
+    check_methods(detector, "detector", "fit")
     if isinstance(detector, Calibrated):
         if not hasattr(detector, "probability"):
             raise InputError("detector is Calibrated without a probability: use the calibrator Squash, or pass it bare")
@@ -147,6 +149,10 @@ class ExpectedAnomalyPosterior(QualityScore):
         (α0, β0).
     contamination_ : float
         Share γ of anomalies among the training rows.
+    mean_, scale_ : arrays of shape (d,)
+        What standardises the columns.
+    X_, y_ : arrays of shape (n, d) and (n,)
+        The standardised training rows and their labels.
     members_ : array of uint8 of shape (n, M)
         Which subset holds which training row.
     balls_ : Balls
@@ -197,6 +203,8 @@ class ExpectedAnomalyPosterior(QualityScore):
     # -------------
 
     def _check_parameters(self) -> None:
+        if self.n_jobs is not None:
+            check_number(self.n_jobs, "n_jobs", integer=True)
         check_number(self.n_subsets, "n_subsets", low=1, integer=True)
         check_number(self.min_neighbors, "min_neighbors", low=1, integer=True)
         check_number(self.evidence_scale, "evidence_scale", low=0.0, strict_low=True)
@@ -381,14 +389,14 @@ class ExpectedAnomalyPosterior(QualityScore):
     # -- selecting
     # --------------------------------------------------------------------------------------------------------
 
-    def select(self, X_aux: Any, rule: str = "otsu", **options: Any) -> Bools:
+    def select(self, X_aux: Any, rule: str = "prior", **options: Any) -> Bools:
         """Return which rows of `X_aux` to keep: bool of shape (l,).
 
         Parameters
         ----------
         X_aux : array or dataframe of shape (l, d)
             Auxiliary rows.
-        rule : {"otsu", "top", "prior", "ci", "verdict"}, default "otsu"
+        rule : {"prior", "otsu", "top", "ci", "verdict"}, default "prior"
             ``"otsu"`` splits the qualities in two; ``"top"`` keeps the best ``fraction`` (1/3); ``"prior"``
             keeps φ > ``margin`` (1.5) times the prior mean; ``"ci"`` keeps rows whose 5 % quantile over the
             subsets exceeds the prior mean; ``"verdict"`` keeps what `evaluate` calls realistic.
@@ -438,6 +446,8 @@ class ClassProbability(QualityScore):
 
     Attributes
     ----------
+    mean_, scale_ : arrays of shape (d,)
+        What standardises the columns.
     model_ : estimator
         The fitted detector with its probability.
 

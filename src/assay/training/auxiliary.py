@@ -3,12 +3,12 @@
 `train_with_auxiliary` judges the auxiliary rows, keeps (or weights) the good ones, and fits the detector on
 the real rows and these.
 
-`cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of
-`n_splits` random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are
-judged and the detector is trained on one half, and the ROC AUC and average precision are taken on the other.
-Five arms share each split: the real rows alone, all auxiliary rows added, the kept ones, as many chosen at
-random, and all weighted by quality where the detector takes weights. The auxiliary rows are the same in every
-split: if they were made from, or include, real rows of `X`, those must not be handed in twice.
+`cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of `n_splits`
+random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are judged and the
+detector is trained on one half, and the ROC AUC and average precision are taken on the other. With a test set of its
+own (`test`), all real rows train and only the seeds differ between the rounds. Five arms share each round: the real
+rows alone, all auxiliary rows added, the kept ones, as many chosen at random, and all weighted by quality where the
+detector takes weights. The auxiliary rows are the same in every round: rows of `X` must not be among them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from assay.base import Detector, QualityScore
 from assay.core.clone import seeded_clone
@@ -55,10 +59,25 @@ class Trained:
     kept: Bools
 
 
-def default_detector() -> Detector:
-    """Return the detector used when none is given: a random forest of 200 trees, classes weighted."""
-    forest = RandomForestClassifier(n_estimators=200, min_samples_leaf=2, class_weight="balanced_subsample")
-    return ClassifierDetector(forest, calibration=None)
+#: Learners by name; the first is the one used when none is given.
+LEARNERS = ("svc", "forest", "logistic", "boosting")
+
+
+def named_learner(name: str) -> Detector:
+    """Return one of the usual classifiers as a detector.
+
+    ``"svc"``, a support vector classifier with scikit-learn's defaults on standardised columns, is the learner of the
+    published experiments; useless anomalies harm it. ``"forest"``, a balanced random forest, is robust to them.
+    """
+    learners: dict[str, Any] = {
+        "svc": lambda: make_pipeline(StandardScaler(), SVC()),
+        "forest": lambda: RandomForestClassifier(200, min_samples_leaf=2, class_weight="balanced_subsample"),
+        "logistic": lambda: make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000)),
+        "boosting": lambda: HistGradientBoostingClassifier(class_weight="balanced"),
+    }
+    if name not in learners:
+        raise InputError(f"learner={name!r}: choose one of {', '.join(LEARNERS)}")
+    return ClassifierDetector(learners[name](), calibration=None)
 
 
 def judge_auxiliary(quality: Any, X: Floats, y: Ints, X_aux: Floats, seed: int) -> tuple[Floats, Any]:
@@ -93,7 +112,7 @@ def train_with_auxiliary(
     quality: Any = None,
     *,
     how: str = "filter",
-    rule: str = "otsu",
+    rule: str = "prior",
     random_state: Any = None,
 ) -> Trained:
     """Fit a detector on real rows and the auxiliary anomalies worth training on.
@@ -101,7 +120,7 @@ def train_with_auxiliary(
     Parameters
     ----------
     detector : Detector, classifier, outlier detector of scikit-learn or PyOD, or None
-        Unfitted; None for a random forest. It must learn from labels, or the auxiliary rows cannot matter.
+        Unfitted; None for the support vector classifier of the published experiments. It must learn from labels, or the auxiliary rows cannot matter.
     X : array or dataframe of shape (n, d)
         Real rows.
     y : array of shape (n,)
@@ -112,7 +131,7 @@ def train_with_auxiliary(
         What judges them; None for `ExpectedAnomalyPosterior`.
     how : {"filter", "weight"}, default "filter"
         Keep the rows that `rule` selects, or keep all with their quality over the largest as weight.
-    rule : str, default "otsu"
+    rule : str, default "prior"
         See `ExpectedAnomalyPosterior.select`.
     random_state : None, int or numpy.random.Generator
         Seed of the judge and the detector.
@@ -140,7 +159,7 @@ def train_with_auxiliary(
     if X_aux.shape[1] != X.shape[1]:
         raise InputError(f"X_aux has {X_aux.shape[1]} columns, X has {X.shape[1]}: they must be the same columns")
     y = as_labels(y, len(X))
-    detector = default_detector() if detector is None else as_detector(detector)
+    detector = named_learner(LEARNERS[0]) if detector is None else as_detector(detector)
     if detector.labels == "normals":
         raise InputError(
             f"detector={type(detector).__name__} learns from normals alone, so auxiliary anomalies cannot help it: pass a "
@@ -171,8 +190,9 @@ def cross_checked_gain(
     X_aux: Any,
     quality: Any = None,
     *,
-    rule: str = "otsu",
+    rule: str = "prior",
     n_splits: int = 5,
+    test: tuple[Any, Any] | None = None,
     random_state: Any = None,
 ) -> list[dict[str, Any]]:
     """Measure on held-out real rows what training with the kept auxiliary anomalies gains.
@@ -183,7 +203,9 @@ def cross_checked_gain(
         As for `train_with_auxiliary`; `quality` must be a judge (or None), since it is fitted anew on each
         half. At least two anomalies, one to train on and one to be found.
     n_splits : int, default 5
-        Random halvings of the real rows.
+        Rounds.
+    test : pair (X_test, y_test), optional
+        Real rows to judge on, with both kinds among them; by default the half that was not trained on.
 
     Returns
     -------
@@ -194,14 +216,21 @@ def cross_checked_gain(
     """
     X, X_aux = as_matrix(X), as_matrix(X_aux, "X_aux")
     y = as_labels(y, len(X))
-    normals, anomalies = normals_and_anomalies(y, min_normals=20, min_anomalies=2)
-    detector = default_detector() if detector is None else as_detector(detector)
+    normals, anomalies = normals_and_anomalies(y, min_normals=20, min_anomalies=2 if test is None else 1)
+    X_test, y_test = X, y
+    if test is not None:
+        X_test = as_matrix(test[0], "X_test")
+        y_test = as_labels(test[1], len(X_test), "y_test")
+        normals_and_anomalies(y_test, min_normals=1, min_anomalies=1, name="y_test")
+    detector = named_learner(LEARNERS[0]) if detector is None else as_detector(detector)
     rng = as_generator(random_state)
     records: dict[str, list[tuple[float, float, int]]] = {}
     for seed in progress(child_seeds(rng, n_splits), "cross-checking the gain", total=n_splits):
         split = np.random.default_rng(seed)
-        train = np.concatenate([split.permutation(group)[: len(group) // 2] for group in (normals, anomalies)])
-        test = np.setdiff1d(np.arange(len(X)), train)
+        train, judged = np.arange(len(X)), np.arange(len(X_test))
+        if test is None:
+            train = np.concatenate([split.permutation(group)[: len(group) // 2] for group in (normals, anomalies)])
+            judged = np.setdiff1d(np.arange(len(X)), train)
         values, judge = judge_auxiliary(quality, X[train], y[train], X_aux, seed)
         kept = choose(values, judge, X_aux, rule, seed)
         chance = split.permutation(len(X_aux))[: int(kept.sum())]
@@ -215,8 +244,8 @@ def cross_checked_gain(
             arms[WEIGHTED] = (np.arange(len(X_aux)), weights(values))
         for arm, (rows, row_weights) in arms.items():
             fitted = _train(detector, X[train], y[train], X_aux[rows], row_weights, seed)
-            score = fitted.anomaly_score(X[test])
-            records.setdefault(arm, []).append((roc_auc(y[test], score), average_precision(y[test], score), len(rows)))
+            score, truth = fitted.anomaly_score(X_test[judged]), y_test[judged]
+            records.setdefault(arm, []).append((roc_auc(truth, score), average_precision(truth, score), len(rows)))
     baseline = np.array(records[REAL_ONLY])[:, 0]
     rows = []
     for arm, record in records.items():

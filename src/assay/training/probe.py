@@ -92,7 +92,7 @@ def artefact_probe(X_normal: Any, X_aux: Any, *, feature_names: Any = None, rand
     if X_aux.shape[1] != X_normal.shape[1]:
         raise InputError(f"X_aux has {X_aux.shape[1]} columns, X_normal has {X_normal.shape[1]}")
     names = [f"x{f}" for f in range(X_normal.shape[1])] if feature_names is None else [str(f) for f in feature_names]
-    changed = np.ones(X_aux.shape, dtype=bool) if origin is None else origin.mask
+    changed = np.ones(X_aux.shape, dtype=bool) if origin is None else origin.touched
     off_grid = _off_grid(X_normal, X_aux, changed, names)
     real_rows = {row.tobytes() for row in X_normal + 0.0}
     copies = float(np.mean([row.tobytes() in real_rows for row in X_aux + 0.0]))
@@ -135,7 +135,7 @@ def _outside_the_mask(X_normal: Floats, auxiliary: Auxiliary, rng: np.random.Gen
     """Return AUROC and one-sided p-value of a classifier that sees only what was not changed."""
     n = min(len(X_normal), len(auxiliary), MOST_ROWS)
     real, synthetic = rng.permutation(len(X_normal))[:n], rng.permutation(len(auxiliary))[:n]
-    masks = auxiliary.mask[synthetic]
+    masks = auxiliary.touched[synthetic]
     blank = [X_normal[rng.integers(len(X_normal), size=n)] for _ in range(2)]
     X = np.vstack([np.where(masks, blank[0], X_normal[real]), np.where(masks, blank[1], auxiliary.X[synthetic])])
     is_synthetic = np.repeat([0, 1], n)

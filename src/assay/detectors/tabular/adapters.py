@@ -1,5 +1,7 @@
 """Other people's estimators as Assay detectors: scikit-learn's and PyOD's outlier detectors, and any classifier.
 
+In: a table (n, d), and labels where a classifier learns. Out: one score a row, higher = more anomalous.
+
 `as_detector` recognises what it is given. scikit-learn's outlier detectors count low = abnormal
 (`score_samples`, or `decision_function`), PyOD's high = abnormal (`decision_function`): the adapter turns
 them into one meaning. A classifier becomes a detector that needs labels and whose score is its probability of
@@ -11,6 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
@@ -20,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from assay.base import Detector
 from assay.core.clone import seeded_clone
-from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints
+from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints, check_methods, check_number
 
 
 class WrappedDetector(Detector):
@@ -67,7 +70,7 @@ class ClassifierDetector(Detector):
     Parameters
     ----------
     estimator : classifier, optional
-        Anything with `predict_proba`; a logistic regression on standardised columns, classes weighted, by
+        Anything with `predict_proba`, or a margin (`decision_function`), whose logistic is then taken; a logistic regression on standardised columns, classes weighted, by
         default.
     calibration : {"sigmoid", "isotonic", None}, default "sigmoid"
         How the probability is calibrated by cross-validation (`CalibratedClassifierCV`); None trusts the
@@ -106,6 +109,9 @@ class ClassifierDetector(Detector):
     def _check_parameters(self) -> None:
         if self.calibration not in ("sigmoid", "isotonic", None):
             raise InputError(f"calibration={self.calibration!r}: choose 'sigmoid', 'isotonic' or None")
+        if self.estimator is not None:
+            check_methods(self.estimator, "estimator", "fit")
+        check_number(self.cv, "cv", low=2, integer=True)
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
         self._fit_weighted(X, y, np.ones(len(X)), rng)
@@ -122,22 +128,32 @@ class ClassifierDetector(Detector):
         if estimator is None:
             estimator = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
         estimator = seeded_clone(estimator, int(rng.integers(2**31 - 1)))
+        weighted = bool((weights != 1.0).any())
+        steps = list(estimator.steps) if isinstance(estimator, Pipeline) else [("classifier", estimator)]
+        name, last = steps[-1]
+        if weighted and not has_fit_parameter(last, "sample_weight"):
+            raise InputError(f"sample_weight: {type(last).__name__} takes no weights; leave rows out instead")
         folds = min(int(self.cv), smaller)
         if self.calibration is not None and folds >= 2:
-            estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
-        if (weights == 1.0).all():
+            if weighted and isinstance(estimator, Pipeline):
+                # scikit-learn's calibration hands no weights into a pipeline: calibrate its last step instead.
+                steps[-1] = name, CalibratedClassifierCV(last, method=self.calibration, cv=folds)
+                estimator = Pipeline(steps)
+            else:
+                estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
+        if not weighted:
             self.estimator_ = estimator.fit(X, y)
         elif isinstance(estimator, Pipeline):
-            self.estimator_ = estimator.fit(X, y, **{f"{estimator.steps[-1][0]}__sample_weight": weights})
-        elif has_fit_parameter(estimator, "sample_weight"):
-            self.estimator_ = estimator.fit(X, y, sample_weight=weights)
+            self.estimator_ = estimator.fit(X, y, **{f"{name}__sample_weight": weights})
         else:
-            raise InputError(f"sample_weight: {type(estimator).__name__} takes no weights; leave rows out instead")
+            self.estimator_ = estimator.fit(X, y, sample_weight=weights)
 
     def _score(self, X: Floats) -> Floats:
         if self.estimator_ is None:
             return np.full(len(X), self.constant_)
-        return np.asarray(self.estimator_.predict_proba(X)[:, 1], dtype=np.float64)
+        if hasattr(self.estimator_, "predict_proba"):
+            return np.asarray(self.estimator_.predict_proba(X)[:, 1], dtype=np.float64)
+        return np.asarray(expit(self.estimator_.decision_function(X)), dtype=np.float64)
 
     def probability(self, X: Any) -> Floats:
         """Return the probability of being an anomaly: the score itself."""
@@ -161,7 +177,7 @@ def as_detector(estimator: Any) -> Detector:
         return estimator
     if isinstance(estimator, type):
         raise InputError(f"detector={estimator.__name__} is a class: pass an instance, {estimator.__name__}()")
-    if is_classifier(estimator):
+    if hasattr(estimator, "fit") and is_classifier(estimator):
         return ClassifierDetector(estimator)
     if hasattr(estimator, "fit") and (hasattr(estimator, "score_samples") or hasattr(estimator, "decision_function")):
         return WrappedDetector(estimator)

@@ -20,7 +20,7 @@ from sklearn.ensemble import RandomForestClassifier
 from assay.base import Detector
 from assay.core.clone import seeded_clone
 from assay.core.random import child_seeds
-from assay.core.validation import Floats, Ints, check_number
+from assay.core.validation import Floats, InputError, Ints, check_methods, check_number
 from assay.generators.tabular import UniformBox
 
 
@@ -42,6 +42,10 @@ class NoiseContrastive(Detector):
     ----------
     classifier_ : classifier
         Fitted to tell normals (1) from noise (0).
+    mean_, scale_ : arrays of shape (d,)
+        What standardises the columns for it.
+    log_ratio_ : float
+        log ν, of the rows drawn.
 
     References
     ----------
@@ -64,19 +68,31 @@ class NoiseContrastive(Detector):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
+        if self.generator is not None:
+            check_methods(self.generator, "generator", "fit", "sample")
+        if self.classifier is not None:
+            check_methods(self.classifier, "classifier", "fit", "predict_proba")
         check_number(self.ratio, "ratio", low=0.0, strict_low=True)
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        if not np.ptp(X, axis=0).any():
+            raise InputError("X: all rows are equal, so there is no noise to tell them from; give rows that differ")
         seeds = child_seeds(rng, 2)
         generator: Any = UniformBox() if self.generator is None else self.generator
         classifier = RandomForestClassifier(200, min_samples_leaf=5) if self.classifier is None else self.classifier
         n_noise = max(1, round(self.ratio * len(X)))
         noise = seeded_clone(generator, seeds[0]).fit(X).sample(n_noise)
-        rows = np.vstack([X, noise.X])
+        spread = X.std(axis=0)
+        self.mean_, self.scale_ = X.mean(axis=0), np.where(np.ptp(X, axis=0) > 0, spread, 1.0)
+        rows = self._standardised(np.vstack([X, noise.X]))
         is_normal = np.repeat([1, 0], [len(X), n_noise])
         self.classifier_ = seeded_clone(classifier, seeds[1]).fit(rows, is_normal)
         self.log_ratio_ = math.log(n_noise / len(X))
 
+    def _standardised(self, X: Floats) -> Floats:
+        # scikit-learn's trees work in single precision: what is far out must not overflow there.
+        return np.clip((X - self.mean_) / self.scale_, -1e30, 1e30)
+
     def _score(self, X: Floats) -> Floats:
-        p = np.clip(self.classifier_.predict_proba(X)[:, 1], 1e-6, 1.0 - 1e-6)
+        p = np.clip(self.classifier_.predict_proba(self._standardised(X))[:, 1], 1e-6, 1.0 - 1e-6)
         return -(np.log(p) - np.log1p(-p) + self.log_ratio_)

@@ -25,7 +25,7 @@ import numpy as np
 
 from assay.base import Detector
 from assay.core.clone import seeded_clone
-from assay.core.validation import ANOMALY, NORMAL, Floats, Ints, check_number
+from assay.core.validation import ANOMALY, NORMAL, Floats, Ints, check_methods, check_number
 from assay.detectors.tabular.isolation_forest import IsolationForest
 from assay.kernels.jit import jit
 from assay.kernels.neighbours import nearest
@@ -116,6 +116,8 @@ class SSDO(Detector):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
+        if self.detector is not None:
+            check_methods(self.detector, "detector", "fit", "anomaly_score")
         check_number(self.n_neighbors, "n_neighbors", low=1, integer=True)
         check_number(self.alpha, "alpha", low=0.0)
 
