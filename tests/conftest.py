@@ -7,10 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if _DATA.is_dir():
     os.environ.setdefault("ASSAY_DATA", str(_DATA))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Keep the many small fits from waiting for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,8 @@ class Detector(System):
         if self.labels == "required":
             if known is None:
                 raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-            normals_and_anomalies(known[known >= 0], min_normals=1, min_anomalies=1)
+            if not (known >= 0).any():
+                raise InputError(f"y holds no known label (0 or 1): {type(self).__name__} learns from these")
         if self.labels == "normals" and known is not None:
             X = X[known != ANOMALY]
             if len(X) < self.min_rows:

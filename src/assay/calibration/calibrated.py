@@ -32,7 +32,9 @@ from assay.core.validation import (
     Ints,
     LabelWarning,
     as_labels,
+    check_methods,
     check_number,
+    known_labels,
 )
 from assay.detectors.tabular.isolation_forest import IsolationForest
 
@@ -81,6 +83,11 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = getattr(self.detector, "labels", None) == "required"
+        return tags
+
     def fit(self, X: Any, y: Any = None) -> Calibrated:
         """Fit the detector and calibrate it.
 
@@ -94,6 +101,10 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         """
         if self.cv is not None:
             check_number(self.cv, "cv", low=2, integer=True)
+        if self.detector is not None:
+            check_methods(self.detector, "detector", "fit", "anomaly_score")
+        if self.calibrator is not None:
+            check_methods(self.calibrator, "calibrator", "fit", "predict")
         X = self._check_table(X, reset=True, min_rows=2)
         labels = None if y is None else _lenient_labels(y, len(X))
         detector = IsolationForest() if self.detector is None else self.detector
@@ -101,25 +112,30 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         rng = as_generator(self.random_state)
         seeds = child_seeds(rng, 2)
         self.detector_ = seeded_clone(detector, seeds[0]).fit(X, labels)
-        if calibrator.fitted_on == "training" or self.cv is None:
-            scores = self.detector_.anomaly_score(X)
-        else:
+        if calibrator.fitted_on == "normals" and self.cv is not None:
             scores = self._out_of_fold(detector, X, labels, seeds[1])
-        if calibrator.fitted_on == "normals" and labels is not None:
-            scores = scores[labels != ANOMALY]
+        else:
+            scores = self.detector_.anomaly_score(X)
+            if calibrator.fitted_on == "normals" and labels is not None:
+                scores = scores[labels != ANOMALY]
         self.calibrator_ = clone(calibrator).fit(scores)
         self.offset_ = -self.calibrator_.threshold_
         return self
 
     def _out_of_fold(self, detector: Any, X: Floats, y: Ints | None, seed: int) -> Floats:
+        """Return the scores of the rows not known to be anomalies; the known ones train in every fold."""
         rng = np.random.default_rng(seed)
-        fold = rng.permutation(np.arange(len(X)) % min(self.cv, len(X)))
+        calibrating = np.arange(len(X)) if y is None else np.flatnonzero(y != ANOMALY)
+        if len(calibrating) == 0:
+            raise InputError("y holds anomalies (1) alone: a threshold needs rows that may be normal")
+        fold = np.full(len(X), -1)
+        fold[calibrating] = rng.permutation(np.arange(len(calibrating)) % min(self.cv, len(calibrating)))
         scores = np.empty(len(X))
         for number, fold_seed in enumerate(child_seeds(rng, fold.max() + 1)):
             held = fold == number
             model = seeded_clone(detector, fold_seed).fit(X[~held], None if y is None else y[~held])
             scores[held] = model.anomaly_score(X[held])
-        return scores
+        return scores[calibrating]
 
     def anomaly_score(self, X: Any) -> Floats:
         """Return the detector's scores, higher = more anomalous: (n,)."""
@@ -138,6 +154,10 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         """Return +1 for inliers and -1 for outliers: (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    def fit_predict(self, X: Any, y: Any = None) -> Ints:
+        """Fit, and return +1 for inliers and -1 for outliers among the same rows: (n,)."""
+        return self.fit(X, y).predict(X)
+
     @available_if(_has_probability)
     def probability(self, X: Any) -> Floats:
         """Return the probability of being an anomaly, where the calibrator gives one: (n,)."""
@@ -154,6 +174,7 @@ def _lenient_labels(y: Any, n: int) -> Ints:
         if labels.shape[:1] != (n,) or labels.size != n:
             raise
         warnings.warn(f"{error}; read as unknown (-1)", LabelWarning, stacklevel=3)
-        labels = labels.ravel()
-        known = np.isin(labels, (0, 1)) if labels.dtype.kind in "iuf" else np.zeros(n, dtype=bool)
-        return np.where(known, labels, UNKNOWN).astype(np.int64)
+        labels, known = known_labels(labels.ravel())
+        lenient = np.full(n, UNKNOWN, dtype=np.int64)
+        lenient[known] = labels[known]
+        return lenient

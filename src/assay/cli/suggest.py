@@ -35,11 +35,12 @@ COLUMNS = (
     "generator",
     "strength",
     "score",
+    "lift",
+    "coverage",
     "quality",
     "realistic",
     "indistinguishable",
     "unrealistic",
-    "coverage",
 )
 
 
@@ -67,7 +68,7 @@ def suggest(
 ) -> None:
     """Find the generator and strength whose rows are worth training on.
 
-    Writes suggestions.csv (the ranking), best.parquet (the best batch's realistic rows), report.html and
+    Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows), report.html and
     run.json into --out.
     """
     from assay.core.files import new_folder

@@ -12,6 +12,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NORMAL, ANOMALY, UNKNOWN = 0, 1, -1
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 
 
 class InputError(ValueError):
@@ -121,15 +122,24 @@ def as_labels(y: Any, n: int, name: str = "y") -> Ints:
         labels = labels[:, 0]
     if labels.shape != (n,):
         raise InputError(f"{name} has shape {labels.shape}, expected ({n},): one label a row")
-    if labels.dtype.kind == "b":
-        labels = labels.astype(np.int64)
-    known = np.isin(labels, (NORMAL, ANOMALY, UNKNOWN)) if labels.dtype.kind in "iuf" else np.zeros(n, dtype=bool)
+    labels, known = known_labels(labels)
     if not known.all():
         strange = sorted({str(value) for value in labels[~known].ravel()[:1000]})[:5]
         raise InputError(
             f"{name} holds {', '.join(strange)}: labels are 0 (normal), 1 (anomaly) and -1 (unknown); map yours to these"
         )
     return labels.astype(np.int64)
+
+
+def known_labels(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Bools]:
+    """Return `labels` as numbers where they are some, and which of them are 0, 1 or -1."""
+    # A dataframe's nullable column arrives as objects.
+    is_numbers = labels.dtype.kind == "O" and all(isinstance(label, _NUMBERS) for label in labels)
+    if labels.dtype.kind == "b" or is_numbers:
+        labels = labels.astype(np.float64)
+    if labels.dtype.kind not in "iuf":
+        return labels, np.zeros(len(labels), dtype=bool)
+    return labels, np.isin(labels, (NORMAL, ANOMALY, UNKNOWN))
 
 
 def normals_and_anomalies(y: Ints, *, min_normals: int, min_anomalies: int, name: str = "y") -> tuple[Ints, Ints]:
@@ -166,13 +176,12 @@ def check_number(
     strict_high: bool = False,
 ) -> None:
     """Raise an `InputError` unless `value` is a number of [low, high] (an end is excluded where `strict_…`)."""
-    kinds: tuple[type, ...] = (int, np.integer) if integer else (int, float, np.integer, np.floating)
-    fits = (
-        isinstance(value, kinds)
-        and not isinstance(value, bool)
-        and (value > low if strict_low else value >= low)
-        and (value < high if strict_high else value <= high)
-    )
+    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if fits:
+        number = float(value)
+        fits = number > low if strict_low else number >= low
+        fits = fits and (number < high if strict_high else number <= high)
     if not fits:
         left, right = "(" if strict_low else "[", ")" if strict_high else "]"
         kind = "an integer" if integer else "a number"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def jit(function: Function) -> Function:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` when it is first called.
 
     Results are the same bits everywhere a kernel is called from: no fast-math, no hidden threads.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
         # Neither the package's folder nor the user's cache folder can be written: compile afresh in every
         # process.
-        return numba.njit(cache=False, nogil=True)(function)
+        compiled = numba.njit(cache=False, nogil=True)(function)
+    return compiled

@@ -26,8 +26,10 @@ The functions work for M random subsets of the normals at once, the estimator fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import beta
 
 from assay.base import QualityScore
@@ -35,6 +37,7 @@ from assay.core.validation import Floats, Ints, check_number, normals_and_anomal
 from assay.kernels.balls import Members, ball_radii, capture_counts, smallest_balls
 from assay.kernels.distances import squared_distances
 
+Order = npt.NDArray[np.int32]
 #: Bytes the sorted distances may take before they are computed twice instead of kept.
 CACHE_BYTES = 512 * 2**20
 #: Radius that stands for zero where all rows of a subset are identical.
@@ -72,7 +75,7 @@ class Balls:
         return counts
 
 
-def k_star(captures: Floats, n_normals: int, k_min: int = 5, level: float = 0.95) -> int:
+def k_star(captures: npt.NDArray[Any], n_normals: int, k_min: int = 5, level: float = 0.95) -> int:
     """Return k* from the least k that captures each real anomaly.
 
     Parameters
@@ -123,9 +126,9 @@ def fit_balls(
     size = members.sum(axis=0, dtype=np.int64)
     step = max(1, min(n, CACHE_BYTES // (12 * n * 4)))
     blocks = [np.arange(first, min(first + step, n)) for first in range(0, n, step)]
-    kept: dict[int, tuple[Floats, Ints]] = {}
+    kept: dict[int, tuple[Floats, Order]] = {}
 
-    def ordered(block: int) -> tuple[Floats, Ints]:
+    def ordered(block: int) -> tuple[Floats, Order]:
         if block in kept:
             return kept[block]
         d2 = squared_distances(normals[blocks[block]], normals)
@@ -192,7 +195,7 @@ class RarityDensity(QualityScore):
     [1.0, 2.0, 4.0, 0.0]
     """
 
-    def __init__(self, k=None, min_neighbors=5, level=0.95):
+    def __init__(self, k: int | None = None, min_neighbors: int = 5, level: float = 0.95) -> None:
         self.k = k
         self.min_neighbors = min_neighbors
         self.level = level

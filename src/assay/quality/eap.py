@@ -29,6 +29,7 @@ published form). Time: M detector fits, and O(n² (d + log n)) once for all subs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -183,14 +184,14 @@ class ExpectedAnomalyPosterior(QualityScore):
 
     def __init__(
         self,
-        detector=None,
-        n_subsets=100,
-        min_neighbors=5,
-        prior=None,
-        evidence_scale=1.0,
-        n_jobs=None,
-        random_state=None,
-    ):
+        detector: Any = None,
+        n_subsets: int = 100,
+        min_neighbors: int = 5,
+        prior: float | tuple[float, float] | None = None,
+        evidence_scale: float = 1.0,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
         self.detector = detector
         self.n_subsets = n_subsets
         self.min_neighbors = min_neighbors
@@ -343,7 +344,7 @@ class ExpectedAnomalyPosterior(QualityScore):
     def _verdict(self, quality: Floats, low: Floats, probability: Floats, zero: Floats) -> Any:
         off_domain = zero >= 0.5
         looks_normal = probability < 0.5 * self.reference_probability_
-        pi0 = self.prior_[0] / sum(self.prior_)
+        pi0 = self._prior_mean()
         stands_out = (quality > 1.5 * pi0) & (low >= 0.5 * pi0)
         return np.select(
             [off_domain, looks_normal, stands_out],
@@ -368,7 +369,7 @@ class ExpectedAnomalyPosterior(QualityScore):
         return squared_distances(X, self.balls_.reference)
 
     def _reasons(self, columns: dict[str, Any]) -> Any:
-        pi0 = self.prior_[0] / sum(self.prior_)
+        pi0 = self._prior_mean()
         half = 0.5 * self.reference_probability_
         reasons = []
         for row, verdict in enumerate(columns["verdict"]):
@@ -403,22 +404,31 @@ class ExpectedAnomalyPosterior(QualityScore):
         **options
             The rule's option named above.
         """
-        pi0 = self.prior_[0] / sum(self.prior_) if hasattr(self, "prior_") else 0.0
-        rules = {
-            "otsu": lambda: keep_otsu(self.quality(X_aux)),
-            "top": lambda fraction=1 / 3: keep_top(self.quality(X_aux), fraction),
-            "prior": lambda margin=1.5: self.quality(X_aux) > margin * pi0,
-            "ci": lambda: np.quantile(self.per_subset(X_aux), 0.05, axis=1) > pi0,
-            "verdict": lambda: self._verdicts(X_aux) == REALISTIC,
+        check_is_fitted(self)
+        rules: dict[str, tuple[Callable[..., Bools], str]] = {
+            "prior": (self._above_prior, "margin"),
+            "otsu": (lambda X: keep_otsu(self.quality(X)), ""),
+            "top": (self._best, "fraction"),
+            "ci": (lambda X: np.quantile(self.per_subset(X), 0.05, axis=1) > self._prior_mean(), ""),
+            "verdict": (lambda X: np.asarray(self._verdicts(X) == REALISTIC), ""),
         }
         if rule not in rules:
             raise InputError(f"rule={rule!r}: choose one of {', '.join(rules)}")
-        try:
-            return np.asarray(rules[rule](**options), dtype=bool)
-        except TypeError as error:
-            if "unexpected keyword" not in str(error):
-                raise
-            raise InputError(f"rule {rule!r} does not take {', '.join(options)}") from error
+        keep, option = rules[rule]
+        unknown = sorted(set(options) - {option})
+        if unknown:
+            raise InputError(f"rule {rule!r} does not take {', '.join(unknown)}; it takes {option or 'no option'}")
+        return keep(X_aux, **options)
+
+    def _above_prior(self, X_aux: Any, margin: float = 1.5) -> Bools:
+        check_number(margin, "margin", low=0.0)
+        return np.asarray(self.quality(X_aux) > margin * self._prior_mean())
+
+    def _best(self, X_aux: Any, fraction: float = 1 / 3) -> Bools:
+        return keep_top(self.quality(X_aux), fraction)
+
+    def _prior_mean(self) -> float:
+        return self.prior_[0] / sum(self.prior_)
 
     def _verdicts(self, X_aux: Any) -> Any:
         X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
@@ -462,7 +472,7 @@ class ClassProbability(QualityScore):
     True
     """
 
-    def __init__(self, detector=None, random_state=None):
+    def __init__(self, detector: Any = None, random_state: Any = None) -> None:
         self.detector = detector
         self.random_state = random_state
 

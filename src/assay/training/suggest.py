@@ -5,10 +5,13 @@ fitted once, judges all rows together; each batch is then summed up. Too little 
 indistinguishable rows, too much unrealistic ones: the best strength lies between, and where it lies depends
 on the data.
 
-Batches are ranked by their *yield*: the mean over the batch of the quality above the prior, (φ - π0)⁺. It
-counts how many rows are worth keeping and how good they are; a batch of mostly useless rows with a few
-excellent ones does not win. No test label is used: the real anomalies handed in serve EAP alone (and the
-generators that start from them).
+Batches are ranked by lift times coverage. The *lift* is the mean over the batch of the quality above the prior,
+(φ - π0)⁺: how many rows are worth keeping, and how good they are. The *coverage* is the share of the real anomalies that
+have a kept auxiliary row nearer than any normal row: quality alone does not say whether the rows are anomalies of the
+kind that occurs here. Batches that cover nothing follow, by lift.
+
+No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start from them (which
+cover them by construction). If the known anomalies are all of one kind, the suggestion is for that kind.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from assay.core.validation import (
     check_number,
     normals_and_anomalies,
 )
+from assay.kernels.neighbours import nearest
 from assay.quality.eap import INDISTINGUISHABLE, REALISTIC, UNREALISTIC, ExpectedAnomalyPosterior
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -49,19 +53,21 @@ class Suggestion:
     strength : float
         The strength.
     score : float
-        Mean of (φ - π0)⁺: what the ranking sorts by.
+        Lift times coverage: what the ranking sorts by.
+    lift : float
+        Mean of (φ - π0)⁺.
     quality : float
         Mean quality.
     realistic, indistinguishable, unrealistic : float
         Shares of the verdicts; the rest is uncertain.
     coverage : float
-        Share of the real anomalies that have a realistic auxiliary row nearer than any normal row.
+        Share of the real anomalies that have a kept auxiliary row nearer than any normal row.
     auxiliary : Auxiliary
         The rows.
     row_quality : array of shape (n,)
         Their qualities.
     kept : array of bool of shape (n,)
-        Rows with the verdict realistic.
+        Rows worth keeping: φ > 1.5 π0, the rule "prior" of EAP.
     fitted : Generator
         Ready to draw more rows: ``fitted.sample(n, strength)``.
     """
@@ -69,6 +75,7 @@ class Suggestion:
     generator: str
     strength: float
     score: float
+    lift: float
     quality: float
     realistic: float
     indistinguishable: float
@@ -85,6 +92,7 @@ class Suggestion:
             "generator",
             "strength",
             "score",
+            "lift",
             "quality",
             "realistic",
             "indistinguishable",
@@ -165,24 +173,28 @@ def suggest(
     quality = table["quality"].to_numpy().reshape(len(batches), n)
     verdict = np.array(table["verdict"].to_pylist()).reshape(len(batches), n)
     prior = judge.prior_[0] / sum(judge.prior_)
-    suggestions = [
-        Suggestion(
-            generator=name,
-            strength=strength,
-            score=float(np.maximum(quality[i] - prior, 0.0).mean()),
-            quality=float(quality[i].mean()),
-            realistic=float((verdict[i] == REALISTIC).mean()),
-            indistinguishable=float((verdict[i] == INDISTINGUISHABLE).mean()),
-            unrealistic=float((verdict[i] == UNREALISTIC).mean()),
-            coverage=_coverage(judge, X, y, batch.X[verdict[i] == REALISTIC]),
-            auxiliary=batch,
-            row_quality=quality[i],
-            kept=verdict[i] == REALISTIC,
-            fitted=fitted,
+    suggestions = []
+    for i, (name, strength, fitted, batch) in enumerate(batches):
+        lift = float(np.maximum(quality[i] - prior, 0.0).mean())
+        kept = quality[i] > 1.5 * prior
+        coverage = _coverage(judge, X, y, batch.X[kept])
+        shares = {kind: float((verdict[i] == kind).mean()) for kind in (REALISTIC, INDISTINGUISHABLE, UNREALISTIC)}
+        suggestions.append(
+            Suggestion(
+                generator=name,
+                strength=strength,
+                score=lift * coverage,
+                lift=lift,
+                quality=float(quality[i].mean()),
+                **shares,
+                coverage=coverage,
+                auxiliary=batch,
+                row_quality=quality[i],
+                kept=kept,
+                fitted=fitted,
+            )
         )
-        for i, (name, strength, fitted, batch) in enumerate(batches)
-    ]
-    return sorted(suggestions, key=lambda suggestion: -suggestion.score)
+    return sorted(suggestions, key=lambda suggestion: (-suggestion.score, -suggestion.lift))
 
 
 def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[str, Generator]]:
@@ -203,13 +215,11 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
     return named
 
 
-def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, realistic: Floats) -> float:
-    from assay.kernels.neighbours import nearest
-
-    if len(realistic) == 0:
+def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, kept: Floats) -> float:
+    if len(kept) == 0:
         return 0.0
     Z = (X - judge.mean_) / judge.scale_
     anomalies = Z[y == 1]
-    to_auxiliary = nearest(anomalies, (realistic - judge.mean_) / judge.scale_, 1)[0][:, 0]
+    to_auxiliary = nearest(anomalies, (kept - judge.mean_) / judge.scale_, 1)[0][:, 0]
     to_normal = nearest(anomalies, Z[y == 0], 1)[0][:, 0]
     return float((to_auxiliary < to_normal).mean())

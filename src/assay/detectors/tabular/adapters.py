@@ -17,6 +17,7 @@ from scipy.special import expit
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
@@ -127,7 +128,8 @@ class ClassifierDetector(Detector):
         estimator = self.estimator
         if estimator is None:
             estimator = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-        estimator = seeded_clone(estimator, int(rng.integers(2**31 - 1)))
+        seed = int(rng.integers(2**31 - 1))
+        estimator = seeded_clone(estimator, seed)
         weighted = bool((weights != 1.0).any())
         steps = list(estimator.steps) if isinstance(estimator, Pipeline) else [("classifier", estimator)]
         name, last = steps[-1]
@@ -135,12 +137,14 @@ class ClassifierDetector(Detector):
             raise InputError(f"sample_weight: {type(last).__name__} takes no weights; leave rows out instead")
         folds = min(int(self.cv), smaller)
         if self.calibration is not None and folds >= 2:
+            # Shuffled: rows often come in blocks (real, then auxiliary), and every fold must hold some of each.
+            split = StratifiedKFold(folds, shuffle=True, random_state=seed)
             if weighted and isinstance(estimator, Pipeline):
                 # scikit-learn's calibration hands no weights into a pipeline: calibrate its last step instead.
-                steps[-1] = name, CalibratedClassifierCV(last, method=self.calibration, cv=folds)
+                steps[-1] = name, CalibratedClassifierCV(last, method=self.calibration, cv=split)
                 estimator = Pipeline(steps)
             else:
-                estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
+                estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=split)
         if not weighted:
             self.estimator_ = estimator.fit(X, y)
         elif isinstance(estimator, Pipeline):

@@ -1,0 +1,54 @@
+# Every target sets up what it needs in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Two worker processes each with one thread: the machine's cores are shared by the tests, not fought over.
+TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: help run test check proofs bench docs clean
+
+help:
+	@echo "make run      rank auxiliary anomalies on bundled real data and say where the report is"
+	@echo "make test     the fast suite, README and examples included"
+	@echo "make check    lint, types, rooms, docstrings"
+	@echo "make proofs   the published checks on real data; writes results/"
+	@echo "make bench    speed against the naive twin and the peers; writes results/"
+	@echo "make docs     the documentation, in site/"
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,check,docs]"
+	touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	$(BIN)/assay demo --out runs/demo --overwrite
+
+test: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docstrings.py
+
+proofs: $(VENV)/.dev
+	$(BIN)/python proofs/small_pools.py
+	$(BIN)/python proofs/official_pools.py
+	$(BIN)/python proofs/suggest.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/eap.py
+	$(BIN)/python benchmarks/kernels.py
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site runs build dist
