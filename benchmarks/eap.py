@@ -1,10 +1,11 @@
 """Speed of EAP: ours, the naive twin, and the reference implementation, on the same pools in the same run.
 
     python benchmarks/eap.py                 ours and the naive twin
-    python benchmarks/eap.py CHECKOUT PYTHON also the reference: a checkout of its repository, and a Python that has its libraries
+    python benchmarks/eap.py CHECKOUT PYTHON also the reference: a checkout of it, and a Python with its libraries
 
-CPU seconds of one thread. The naive twin (tests/twins.py) shares our subsets and detectors and does the density part as published;
-it runs on a few subsets and is scaled to all of them. The reference does everything its own way.
+CPU seconds of one thread. The naive twin (tests/twins.py) shares our subsets and detectors and does the
+density part as published; it runs on a few subsets and is scaled to all of them. The reference does
+everything its own way.
 """
 
 import os
@@ -24,19 +25,18 @@ from scipy.stats import spearmanr
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "proofs"), str(ROOT / "tests")]
 
-import twins  # noqa: E402
-from official_pools import POOLS  # noqa: E402
-from tables import need_data, write  # noqa: E402
-
-from assay import ExpectedAnomalyPosterior  # noqa: E402
-from assay.metrics.ranking import quality_auc  # noqa: E402
+import twins
+from assay import ExpectedAnomalyPosterior
+from assay.metrics.ranking import quality_auc
+from official_pools import POOLS
+from tables import need_data, write
 
 SUBSETS, TWIN_SUBSETS, REPEATS = 100, 2, 3
 
 
-def cpu(function):
+def cpu(function, *arguments):
     start = time.process_time()
-    result = function()
+    result = function(*arguments)
     return time.process_time() - start, result
 
 
@@ -50,7 +50,8 @@ def reference(checkout, python, path):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "peer.npz"
         script = Path(__file__).with_name("eap_peer.py")
-        subprocess.run([python, "-W", "ignore", script, checkout, path, out, str(SUBSETS)], check=True, capture_output=True)
+        command = [python, "-W", "ignore", script, checkout, path, out, str(SUBSETS)]
+        subprocess.run(command, check=True, capture_output=True)
         with np.load(out) as peer:
             return float(peer["seconds"]), peer["quality"]
 
@@ -61,25 +62,25 @@ def main(checkout=None, python=None):
         pool = np.load(path)
         X, y, aux, kind = (pool[name].astype(np.float64) for name in ("X_train", "y_train", "X_aux", "kind"))
         ours(X[::2], y[::2], aux[:5])  # compile
-        times, runs = zip(*[cpu(lambda: ours(X, y, aux)) for _ in range(REPEATS)])
+        times, runs = zip(*[cpu(ours, X, y, aux) for _ in range(REPEATS)])
         seconds, (eap, quality) = float(np.median(times)), runs[0]
         few = eap.members_[:, :TWIN_SUBSETS]
-        twin_seconds, twin = cpu(lambda: twins.eap(X, y, aux, few, eap.models_[:TWIN_SUBSETS]))
+        twin_seconds, twin = cpu(twins.eap, X, y, aux, few, eap.models_[:TWIN_SUBSETS])
         twin_seconds *= SUBSETS / TWIN_SUBSETS
         same = spearmanr(eap.per_subset(aux)[:, :TWIN_SUBSETS].mean(axis=1), twin).statistic
         row = [path.stem, f"{seconds:.2f}", f"{twin_seconds:.0f}", f"{twin_seconds / seconds:.0f} ×", f"{same:.4f}"]
         if checkout:
             peer_seconds, peer = reference(checkout, python, path)
-            row += [f"{peer_seconds:.0f}", f"{peer_seconds / seconds:.0f} ×", f"{spearmanr(quality, peer).statistic:.3f}",
-                    f"{quality_auc(kind, peer)['all']:.3f}"]  # fmt: skip
+            agreement, auc = spearmanr(quality, peer).statistic, quality_auc(kind, peer)["all"]
+            row += [f"{peer_seconds:.0f}", f"{peer_seconds / seconds:.0f} ×", f"{agreement:.3f}", f"{auc:.3f}"]
         rows.append([*row, f"{quality_auc(kind, quality)['all']:.3f}"])
     columns = ["pool", "Assay (s)", "naive twin (s)", "twin / Assay", "rank correlation, same subsets"]
     if checkout:
         columns += ["reference (s)", "reference / Assay", "rank correlation", "AUC, reference"]
     columns.append("AUC, Assay")
     notes = f"""
-CPU seconds of one thread, {SUBSETS} subsets. The twin has our detectors for nothing: its column is the density alone. "Same subsets": our
-scores of {TWIN_SUBSETS} subsets against the twin's of the same ones.
+CPU seconds of one thread, {SUBSETS} subsets. The twin has our detectors for nothing: its column is the
+density alone. "Same subsets": our scores of {TWIN_SUBSETS} subsets against the twin's of the same ones.
 """
     write("benchmark_eap", "Speed of EAP against the reference implementation", columns, rows, notes, "eap_official")
 

@@ -4,8 +4,8 @@ It runs in an environment of its own (torch, pyod, anomatools), on a checkout of
 
     PEER_PYTHON eap_peer.py CHECKOUT POOL.npz OUT.npz [SUBSETS]
 
-Nothing of the checkout is kept here. Only its estimator is used: the rest of the package (data loaders, network models) is
-left out by standing in for the base classes it imports.
+Nothing of the checkout is kept here. Only its estimator is used: the rest of the package (data loaders,
+network models) is left out by standing in for the base classes it imports.
 """
 
 import sys

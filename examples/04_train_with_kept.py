@@ -24,4 +24,6 @@ print(f"\nArtefact probe: {probe.verdict}")
 trained = train_with_auxiliary(None, *real, pool.X_aux, judge, random_state=0)
 scores = trained.detector.anomaly_score(pool.X_test)
 print(f"\nTrained with {trained.kept.sum()} of {len(pool.X_aux)} rows.")
-print(f"Mean score of normal test rows {scores[test[1] == 0].mean():.2f}, of anomalies {scores[test[1] == 1].mean():.2f}.")
+print(
+    f"Mean score of normal test rows {scores[test[1] == 0].mean():.2f}, of anomalies {scores[test[1] == 1].mean():.2f}."
+)

@@ -24,7 +24,9 @@ with tempfile.TemporaryDirectory() as parent:
 
     again = load(folder)
     same = np.array_equal(again.anomaly_score(table.X), model.anomaly_score(table.X))
-    print(f"same scores after loading: {same}; same decisions: {(again.predict(table.X) == model.predict(table.X)).all()}")
+    print(
+        f"same scores after loading: {same}; same decisions: {(again.predict(table.X) == model.predict(table.X)).all()}"
+    )
 
     arrays = folder / "arrays.safetensors"
     content = bytearray(arrays.read_bytes())

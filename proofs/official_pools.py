@@ -2,10 +2,10 @@
 
 import numpy as np
 from scipy.stats import spearmanr
-from tables import need_data, write
 
 from assay import ClassProbability, ExpectedAnomalyPosterior, RarityDensity
 from assay.metrics.ranking import quality_auc
+from tables import need_data, write
 
 POOLS = ("2_annthyroid", "4_breastw", "7_Cardiotocography")
 
@@ -29,14 +29,35 @@ if __name__ == "__main__":
         q = quality_auc(kind, ClassProbability(random_state=0).fit(X, y).quality(aux))["all"]
         d = quality_auc(kind, RarityDensity().fit(X, y).quality(aux))["all"]
         rows.append(
-            [path.stem, f"{len(X)} × {X.shape[1]}", len(aux), f"{quality_auc(kind, official)['all']:.3f}",
-             f"{aucs.mean():.3f} ± {aucs.std():.3f}", f"{aucs.min():.3f}", f"{agreement.mean():.3f} (min {agreement.min():.3f})",
-             f"{np.mean(among):.3f}", f"{q:.3f}", f"{d:.3f}"]
-        )  # fmt: skip
-    columns = ["pool", "train", "auxiliary", "AUC, reference", "AUC, Assay", "AUC, worst seed", "rank correlation with the reference",
-               "rank correlation between our seeds", "AUC, q only", "AUC, d only"]  # fmt: skip
+            [
+                path.stem,
+                f"{len(X)} × {X.shape[1]}",
+                len(aux),
+                f"{quality_auc(kind, official)['all']:.3f}",
+                f"{aucs.mean():.3f} ± {aucs.std():.3f}",
+                f"{aucs.min():.3f}",
+                f"{agreement.mean():.3f} (min {agreement.min():.3f})",
+                f"{np.mean(among):.3f}",
+                f"{q:.3f}",
+                f"{d:.3f}",
+            ]
+        )
+    columns = ["pool", "train", "auxiliary", "AUC, reference", "AUC, Assay", "AUC, worst seed"]
+    columns += [
+        "rank correlation with the reference",
+        "rank correlation between our seeds",
+        "AUC, q only",
+        "AUC, d only",
+    ]
     notes = """
-AUC of realistic against useless rows; five seeds, 100 subsets each. The reference's scores come from one run with other random
-draws, so two faithful runs agree about as well as two of our own seeds do.
+AUC of realistic against useless rows; five seeds, 100 subsets each. The reference's scores come from one run
+with other random draws, so two faithful runs agree about as well as two of our own seeds do.
 """
-    write("eap_official_pools", "EAP on the pools the reference implementation scored", columns, rows, notes, "eap_official")
+    write(
+        "eap_official_pools",
+        "EAP on the pools the reference implementation scored",
+        columns,
+        rows,
+        notes,
+        "eap_official",
+    )

@@ -1,7 +1,8 @@
 """The small real comparison: EAP against its parts on pools of known kinds, from data scikit-learn bundles.
 
-Breast cancer (malignant = anomaly), digits 0-4 against 5-9 (20 principal components), and two moons with uniform rows. Five known
-anomalies of one k-means cluster, 40 rows of each kind, at most 300 normals, five pools a set, 20 subsets.
+Breast cancer (malignant = anomaly), digits 0-4 against 5-9 (20 principal components), and two moons with
+uniform rows. Five known anomalies of one k-means cluster, 40 rows of each kind, at most 300 normals, five
+pools a set, 20 subsets.
 """
 
 import numpy as np
@@ -86,9 +87,10 @@ if __name__ == "__main__":
             row.append(f"{mean[0]:.3f} ± {spread:.3f} ({mean[1]:.2f} / {mean[2]:.2f})")
         rows.append(row)
     notes = """
-Each cell: AUC of realistic against useless rows, mean ± standard deviation over five pools (against indistinguishable / against
-unrealistic rows alone). q only ranks unrealistic rows highest, d only indistinguishable ones: neither part is enough. A fixed k of 5
-and an uninformative prior each destroy the method; raw rarity can win a set and be near chance on the next.
+Each cell: AUC of realistic against useless rows, mean ± standard deviation over five pools (against
+indistinguishable / against unrealistic rows alone). q only ranks unrealistic rows highest, d only
+indistinguishable ones: neither part is enough. A fixed k of 5 and an uninformative prior each destroy the
+method; raw rarity can win a set and be near chance on the next.
 """
     write(
         "eap_small_comparison",

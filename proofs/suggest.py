@@ -1,22 +1,23 @@
 """Does the suggested generator help a detector more than one chosen at random?
 
-Three ADBench tables that played no part in choosing how `suggest` ranks. Twelve real anomalies and 500 normals train; the
-other anomalies (300 at most) and 500 other normals judge. Every generator at every strength of the ladder is drawn, its kept
-rows train a detector beside the real ones, and the ROC AUC on the held-out rows is compared with that of the real rows alone.
-"Random" is the mean over all generators and strengths, kept rows each: the expectation of a blind choice.
+Three ADBench tables that played no part in choosing how `suggest` ranks. Twelve real anomalies and 500
+normals train; the other anomalies (300 at most) and 500 other normals judge. Every generator at every
+strength of the ladder is drawn, its kept rows train a detector beside the real ones, and the ROC AUC on the
+held-out rows is compared with that of the real rows alone. "Random" is the mean over all generators and
+strengths, kept rows each: the expectation of a blind choice.
 """
 
 import sys
 
 import numpy as np
 from joblib import Parallel, delayed
-from tables import need_data, write
 
 from assay import ExpectedAnomalyPosterior, suggest
 from assay.core.clone import seeded_clone
 from assay.datasets import load_table
 from assay.metrics.ranking import roc_auc
 from assay.training.auxiliary import named_learner
+from tables import need_data, write
 
 SETS = ("cardiotocography", "annthyroid", "pageblocks")
 LEARNERS = ("svc", "forest")
@@ -33,7 +34,7 @@ def one(name, seed):
     result = {}
     for learner in LEARNERS:
 
-        def auc(rows):
+        def auc(rows, learner=learner):
             labels = np.r_[y, np.ones(len(rows), dtype=int)]
             model = seeded_clone(named_learner(learner), seed).fit(np.vstack([X, rows]), labels)
             return roc_auc(y_test, model.anomaly_score(X_test))
@@ -65,8 +66,8 @@ def main(n_seeds=5, jobs=1):
     columns = ["table", "learner", "AUC, real rows", "gain, suggested", "gain, random choice", "suggested wins",
                "gain, worst choice", "gain, best choice (oracle)", "suggested"]  # fmt: skip
     notes = f"""
-ROC AUC on held-out real anomalies and normals, mean ± standard deviation over {n_seeds} seeds. The oracle and the worst choice are
-picked by the test labels, to show the range; nobody can pick them in practice.
+ROC AUC on held-out real anomalies and normals, mean ± standard deviation over {n_seeds} seeds. The oracle and
+the worst choice are picked by the test labels, to show the range; nobody can pick them in practice.
 """
     write("suggest", "The suggested generator against a random one", columns, rows, notes, "ADBench " + ", ".join(SETS))
 

@@ -45,7 +45,7 @@ def gaussian_problem(seed=0, n=150, m=6, d=3):
     return X, np.repeat([0, 1], [n, m]), rng
 
 
-# -- 1. the posterior ----------------------------------------------------------------------------------------------------
+# -- 1. the posterior
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_variance_splits_the_uncertainty_of_the_label(q, n, pi0):
     assert aleatoric >= 0
 
 
-# -- 2-4. balls, density, k* ---------------------------------------------------------------------------------------------
+# -- 2-4. balls, density, k*
 
 
 def line(points, **options):
@@ -197,7 +197,7 @@ def test_blocks_do_not_change_the_balls(monkeypatch):
     np.testing.assert_allclose(whole.mass, parts.mass, rtol=1e-12)
 
 
-# -- 5-6. probability ----------------------------------------------------------------------------------------------------
+# -- 5-6. probability
 
 
 def test_squash_is_one_half_at_the_contamination_quantile_and_monotone():
@@ -225,7 +225,7 @@ def test_ssdo_kernel_is_one_half_at_eta_and_the_score_is_the_published_formula()
     assert at_eta == 0.5
 
 
-# -- the whole -----------------------------------------------------------------------------------------------------------
+# -- the whole
 
 
 def test_eap_is_the_published_procedure_given_the_same_subsets_and_detectors():
@@ -351,7 +351,7 @@ def test_evaluate_answers_in_the_library_it_was_asked_in():
         eap.quality(aux[["b", "a", "c"]])
 
 
-# -- selection -----------------------------------------------------------------------------------------------------------
+# -- selection
 
 
 def test_selection_rules():
@@ -397,7 +397,7 @@ def test_weights_scale_to_one():
     assert weights([0.1, 0.2, 0.4]).tolist() == [0.25, 0.5, 1.0]
 
 
-# -- bad input -----------------------------------------------------------------------------------------------------------
+# -- bad input
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_subsets_without_anomalies_and_constant_columns_are_no_accident():
     assert np.isfinite(eap.quality(X)).all()
 
 
-# -- the small real comparison -------------------------------------------------------------------------------------------
+# -- the small real comparison
 
 
 @pytest.fixture(scope="module")

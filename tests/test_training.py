@@ -1,5 +1,7 @@
 """Training with auxiliary anomalies, the honest measure of its gain, the artefact probe, and the suggestion."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -24,7 +26,7 @@ from assay.training.auxiliary import ALL, KEPT, RANDOM, REAL_ONLY, WEIGHTED, cro
 
 
 def problem(seed=0, n=300, m=6, d=4):
-    """Normals, a few anomalies on one side, and auxiliary rows: 40 on both sides, 60 normals in disguise, 40 far away."""
+    """Normals, a few anomalies, and auxiliary rows: 40 realistic ones, 60 normals in disguise, 40 far away."""
     rng = np.random.default_rng(seed)
 
     def anomalies(size):
@@ -118,7 +120,7 @@ def test_gain_is_positive_where_it_must_be():
 class Spy(QualityScore):
     """Remembers the rows it was fitted on."""
 
-    seen = []
+    seen: ClassVar[list] = []
 
     def __init__(self, random_state=None):
         self.random_state = random_state
@@ -149,7 +151,7 @@ def test_nothing_that_judges_was_trained_on(monkeypatch):
         assert len(trained) + len(tested) == len(X)
 
 
-# -- probe ---------------------------------------------------------------------------------------------------------------
+# -- probe
 
 
 @pytest.mark.parametrize("generator", [SubspaceNoise(), FeatureSwap()], ids=["subspace_noise", "feature_swap"])
@@ -193,7 +195,7 @@ def test_probe_catches_a_fingerprint_outside_the_mask():
 
 def test_probe_sees_values_off_the_grid_and_copies():
     whole = np.random.default_rng(0).integers(0, 6, size=(300, 3)).astype(float)
-    off = artefact_probe(whole, whole[:60] + [0.5, 0.0, 0.0], feature_names=["a", "b", "c"])
+    off = artefact_probe(whole, whole[:60] + np.array([0.5, 0.0, 0.0]), feature_names=["a", "b", "c"])
     assert off.off_grid == {"a": 1.0}
     assert "a: 100%" in off.verdict
     continuous = np.random.default_rng(0).normal(size=(300, 3))
@@ -216,7 +218,7 @@ def test_whole_row_generators_have_no_outside():
     assert np.isnan(artefact_probe(X, Permutation(random_state=0).fit(X).sample(60)).auroc)
 
 
-# -- suggest -------------------------------------------------------------------------------------------------------------
+# -- suggest
 
 
 def test_suggestions_are_ranked_and_tell_the_strength_story():
@@ -247,8 +249,14 @@ def test_suggest_is_reproducible_and_leaves_out_what_it_cannot_use():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"generators": ["smot"]}, "smote"), ({"generators": []}, "empty"), ({"strengths": []}, "empty"), ({"strengths": [-1]}, "strengths"), ({"n": 1}, "n=")],
-)  # fmt: skip
+    [
+        ({"generators": ["smot"]}, "smote"),
+        ({"generators": []}, "empty"),
+        ({"strengths": []}, "empty"),
+        ({"strengths": [-1]}, "strengths"),
+        ({"n": 1}, "n="),
+    ],
+)
 def test_suggest_refuses_what_it_cannot_do(arguments, message):
     X, y, _, _, _ = problem()
     with pytest.raises(InputError, match=message):

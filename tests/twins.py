@@ -1,4 +1,4 @@
-"""Naive twins: the published procedures written as plainly as possible, slow and obviously right. Only tests use them."""
+"""Naive twins: the published procedures written as plainly as possible, slow and obviously right; for tests only."""
 
 import numpy as np
 from scipy.spatial.distance import cdist

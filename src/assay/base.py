@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -30,7 +31,6 @@ from assay.core.validation import (
     as_matrix,
     as_table,
     check_number,
-    normals_and_anomalies,
     refuse_non_finite,
 )
 
@@ -41,29 +41,42 @@ class System(BaseEstimator):
     The constructor of a system only stores; what `fit` learns ends in an underscore.
     """
 
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn inspects the signature anew each time; EAP clones hundreds of detectors.
+        names: list[str] = super()._get_param_names()
+        return names
+
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
         """Return `X` as a finite float64 array (n, d) of the fitted width, or raise one clear error."""
         X, names = as_table(X, name)
+        matrix = X if _is_ready(X, min_rows) else self._converted(X, min_rows, name, names)
+        refuse_non_finite(matrix, name, names)
+        if reset and matrix is X:
+            # What is fitted is the system's own: the caller may change their array afterwards.
+            matrix = X.copy()
+        if reset:
+            self._remember(matrix.shape[1], names)
+        else:
+            self._compare(matrix.shape[1], names, name)
+        return matrix
+
+    def _converted(self, X: Any, min_rows: int, name: str, names: list[str] | None) -> Floats:
         if isinstance(X, np.ndarray) and X.ndim == 2:
             refuse_non_finite(X, name, names)
         try:
-            # What is fitted is the system's own: the caller may change their array afterwards.
             matrix: Floats = check_array(
                 X,
                 dtype=np.float64,
                 order="C",
-                copy=reset,
+                copy=True,
                 ensure_min_samples=min_rows,
                 estimator=self,
                 input_name=name,
             )
         except ValueError as error:
             raise InputError(_in_one_line(error, name)) from error
-        refuse_non_finite(matrix, name, names)
-        if reset:
-            self._remember(matrix.shape[1], names)
-        else:
-            self._compare(matrix.shape[1], names, name)
         return matrix
 
     def _remember(self, width: int, names: list[str] | None) -> None:
@@ -79,7 +92,8 @@ class System(BaseEstimator):
             self._check_names(names, name)
         if width != self.n_features_in_:
             raise InputError(
-                f"{name} has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
+                f"{name} has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input"
             )
 
     def _check_names(self, names: list[str], name: str) -> None:
@@ -92,6 +106,18 @@ class System(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse parameters that make no sense; called at the start of `fit`."""
+
+
+def _is_ready(X: Any, min_rows: int) -> bool:
+    """Tell whether `X` needs no conversion; most calls come from within, and scikit-learn's check is slow beside them."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype == np.float64
+        and X.ndim == 2
+        and bool(X.flags.c_contiguous)
+        and len(X) >= max(min_rows, 1)
+        and X.shape[1] > 0
+    )
 
 
 def _in_one_line(error: ValueError, name: str) -> str:

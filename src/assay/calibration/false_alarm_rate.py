@@ -55,8 +55,8 @@ class FalseAlarmRate(Calibrator):
         k = math.ceil((n + 1) * (1.0 - self.rate) - 1e-9)
         if k > n:
             warnings.warn(
-                f"{n} normal scores cannot promise a rate of {self.rate:g}: the threshold is their largest, which promises "
-                f"{1 / (n + 1):.3g}; give at least {math.ceil(1 / self.rate - 1 - 1e-9)} normal rows",
+                f"{n} normal scores cannot promise a rate of {self.rate:g}: the threshold is their largest, which "
+                f"promises {1 / (n + 1):.3g}; give at least {math.ceil(1 / self.rate - 1 - 1e-9)} normal rows",
                 UserWarning,
                 stacklevel=2,
             )

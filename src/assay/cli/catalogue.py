@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from assay.catalogue import SYSTEMS, find, load_class
-from assay.cli.common import Json, echo_json, print_table
+from assay.cli.common import Json, check_choice, echo_json, print_table
 
 
 def list_systems(
@@ -16,11 +16,8 @@ def list_systems(
     as_json: Json = False,
 ) -> None:
     """List every system of Assay."""
-    from assay.core.validation import InputError
-
-    roles = sorted({entry.role for entry in SYSTEMS})
-    if role is not None and role not in roles:
-        raise InputError(f"--role {role!r}: choose one of {', '.join(roles)}")
+    if role is not None:
+        check_choice(role, sorted({entry.role for entry in SYSTEMS}), "--role")
     entries = [entry for entry in SYSTEMS if role in (None, entry.role)]
     if as_json:
         echo_json([entry._asdict() for entry in entries])

@@ -19,10 +19,17 @@ from assay.cli.common import (
     Quiet,
     Seed,
     Train,
+    blaming,
+    check_classes,
     echo_json,
     same_columns,
-    settle_overwrite,
+    settle_file,
+    settle_folder,
+    system,
 )
+
+#: What a saved model's folder holds.
+FILES = ("assay.json", "arrays.safetensors", "part_*.skops")
 
 
 def fit(
@@ -45,29 +52,37 @@ def fit(
     """Fit a detector with a threshold that keeps its promise, and save it in the folder --out."""
     import warnings
 
+    import numpy as np
+
     from assay.calibration.calibrated import Calibrated
     from assay.calibration.false_alarm_rate import FalseAlarmRate
-    from assay.catalogue import find, load_class
+    from assay.core.files import new_folder
     from assay.core.progress import silence
     from assay.core.store import save
     from assay.core.tables import read_table
-    from assay.core.validation import InputError
+    from assay.core.validation import InputError, check_number
 
-    try:
-        detector = load_class(find(name, "detector"))()
-    except KeyError as error:
-        raise InputError(str(error.args[0])) from error
+    detector = system(name, "detector")
     detector.set_params(**_parameters(param or [], detector))
-    overwrite = settle_overwrite(out, overwrite)
-    real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
-    if detector.labels == "required" and real.y is None:
+    check_number(rate, "--rate", low=0.0, high=1.0, strict_low=True, strict_high=True)
+    if detector.labels == "required" and label is None:
         raise InputError(f"--label is missing: {name} learns from labelled anomalies")
+    overwrite = settle_folder(out, overwrite, FILES, (train,))
     model = Calibrated(detector, FalseAlarmRate(rate), random_state=seed)
-    with silence(quiet), warnings.catch_warnings(record=True) as caught:
+    with (
+        silence(quiet),
+        new_folder(out, overwrite=overwrite, name="--out") as folder,
+        warnings.catch_warnings(record=True) as caught,
+    ):
         warnings.simplefilter("always")
-        model.fit(real.X, real.y)
-    model.feature_names_in_ = _names(real.names)
-    save(model, out, overwrite=overwrite)
+        real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+        if detector.labels == "required":
+            check_classes(real.y, f"--train {train}", min_normals=1, min_anomalies=1)
+        with blaming(f"--train {train}"):
+            model.fit(real.X, real.y)
+        if real.named:
+            model.feature_names_in_ = np.array(real.names, dtype=object)
+        save(model, folder, overwrite=True)
     notes = sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
     summary = {
         "detector": name,
@@ -81,18 +96,11 @@ def fit(
     if as_json:
         echo_json(summary)
     elif not quiet:
-        typer.echo(
-            f"{name} fitted on {len(real.X)} rows × {len(real.names)} columns; false-alarm rate at most {summary['promised_rate']:.3g}"
-        )
+        rate_note = f"false-alarm rate at most {summary['promised_rate']:.3g}"
+        typer.echo(f"{name} fitted on {len(real.X)} rows × {len(real.names)} columns; {rate_note}")
         for note in notes:
             typer.echo(f"note: {note}", err=True)
         typer.echo(f"saved: {out}")
-
-
-def _names(names: list[str]) -> Any:
-    import numpy as np
-
-    return np.array(names, dtype=object)
 
 
 def _parameters(pairs: list[str], detector: Any) -> dict[str, Any]:
@@ -139,21 +147,19 @@ def score(
     from assay.core.tables import iter_tables
     from assay.core.validation import InputError
 
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"--out {out} ends in {out.suffix or 'nothing'!r}: give .csv or .parquet")
-    overwrite = settle_overwrite(out, overwrite)
+    overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     detector = load(model)
     if not hasattr(detector, "decision_function"):
         raise InputError(
             f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"
         )
-    expected = [str(name) for name in getattr(detector, "feature_names_in_", [])]
+    named = hasattr(detector, "feature_names_in_")
+    expected = [str(name) for name in getattr(detector, "feature_names_in_", range(detector.n_features_in_))]
     rows = flagged = 0
     pieces = iter_tables(data, index=index, drop=drop or (), argument="--data")
     with silence(quiet), new_file(out, overwrite=overwrite, name="--out") as part, _Writer(part) as writer:
         for table in progress(pieces, "scoring"):
-            if expected:
-                same_columns(table.names, expected, f"--data {data}", f"the model {model}")
+            same_columns(table, f"--data {data}", expected, f"the model {model}", named)
             scores = detector.anomaly_score(table.X)
             is_anomaly = scores > detector.calibrator_.threshold_
             writer.write({"row": table.index, "anomaly_score": scores, "is_anomaly": is_anomaly.astype(np.int8)})

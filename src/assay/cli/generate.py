@@ -17,26 +17,21 @@ from assay.cli.common import (
     Quiet,
     Seed,
     Train,
+    blaming,
     echo_json,
-    settle_overwrite,
+    settle_file,
+    system,
 )
 
 
-def make_generator(name: str, X: Any, y: Any, seed: int) -> Any:
-    """Return the named generator, fitted on the normal rows (and the anomalies, if it uses them)."""
-    from assay.catalogue import find, load_class
+def sample(generator: Any, real: Any, count: int, strength: float, seed: int, where: str) -> Any:
+    """Fit a generator on the normal rows of a table (and its anomalies, if it uses them), and draw from it."""
     from assay.core.clone import seeded_clone
-    from assay.core.validation import InputError
 
-    try:
-        generator = load_class(find(name, "generator"))()
-    except KeyError as error:
-        raise InputError(str(error.args[0])) from error
-    normals = X if y is None else X[y == 0]
-    anomalies = None if y is None or not (y == 1).any() else X[y == 1]
-    if len(normals) < 2:
-        raise InputError(f"--train holds {len(normals)} normal rows: a generator needs at least 2")
-    return seeded_clone(generator, seed).fit(normals, anomalies)
+    normals = real.X if real.y is None else real.X[real.y == 0]
+    anomalies = None if real.y is None or not (real.y == 1).any() else real.X[real.y == 1]
+    with blaming(where):
+        return seeded_clone(generator, seed).fit(normals, anomalies).sample(count, strength)
 
 
 def generate(
@@ -63,15 +58,14 @@ def generate(
     import numpy as np
 
     from assay.core.files import new_file
+    from assay.core.progress import silence
     from assay.core.tables import read_table, write_table
-    from assay.core.validation import InputError
 
-    if out.suffix.lower() not in (".csv", ".parquet", ".npz"):
-        raise InputError(f"--out {out} ends in {out.suffix or 'nothing'!r}: give .csv, .parquet or .npz")
-    overwrite = settle_overwrite(out, overwrite)
-    real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
-    auxiliary = make_generator(name, real.X, real.y, seed).sample(count, strength)
-    with new_file(out, overwrite=overwrite, name="--out") as part:
+    generator = system(name, "generator")
+    overwrite = settle_file(out, overwrite, (".csv", ".parquet", ".npz"), train)
+    with silence(quiet), new_file(out, overwrite=overwrite, name="--out") as part:
+        real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+        auxiliary = sample(generator, real, count, strength, seed, f"--train {train}")
         if out.suffix.lower() == ".npz":
             labels = np.ones(count, dtype=np.int64)
             write_table({"X": auxiliary.X, "y": labels, "mask": auxiliary.mask, "parents": auxiliary.parents}, part)
@@ -89,6 +83,5 @@ def generate(
     if as_json:
         echo_json(summary)
     elif not quiet:
-        typer.echo(
-            f"{count} rows by {name}, {summary['changed']:.0%} of the entries changed, {idle} unchanged rows: {out}"
-        )
+        changed = f"{summary['changed']:.0%} of the entries changed, {idle} unchanged rows"
+        typer.echo(f"{count} rows by {name}, {changed}: {out}")

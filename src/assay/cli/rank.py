@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,17 +21,26 @@ from assay.cli.common import (
     Seed,
     Subsets,
     Train,
+    check_choice,
+    check_classes,
+    check_dropped,
     command_line,
     data_record,
     echo_json,
+    free_name,
     print_table,
     same_columns,
-    settle_overwrite,
+    settle_folder,
+    system,
     versions,
     write_json,
 )
+from assay.cli.generate import sample
 
 VERDICTS = ("realistic", "indistinguishable", "unrealistic", "uncertain")
+RULES = ("prior", "otsu", "top", "ci", "verdict")
+#: What the folder holds.
+FILES = ("quality.parquet", "quality.csv", "selected.parquet", "report.html", "run.json")
 
 
 def rank(
@@ -76,44 +84,65 @@ def rank(
     from assay.core.progress import silence
     from assay.core.tables import read_table
     from assay.core.validation import InputError
+    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.training.auxiliary import LEARNERS
 
     if (auxiliary is None) == (generate is None):
         raise InputError("give either --auxiliary FILE or --generate NAME")
-    overwrite = settle_overwrite(out, overwrite)
-    options = {"anomalous": anomalous, "drop": drop or ()}
-    real = read_table(train, label=label, index=index, argument="--train", **options)
-    judged = None
-    if test is not None:
-        held = read_table(test, label=label, index=index, argument="--test", **options)
-        same_columns(held.names, real.names, f"--test {test}", f"--train {train}")
-        judged = held.X, held.y
+    check_choice(rule, RULES, "--rule")
+    check_choice(learner, LEARNERS, "--learner")
+    maker = None if generate is None else system(generate, "generator")
+    overwrite = settle_folder(out, overwrite, FILES, (train, auxiliary, test))
+    options: dict[str, Any] = {"index": index, "drop": drop or (), "optional": True}
     with silence(quiet):
+        real = read_table(train, label=label, anomalous=anomalous, argument="--train", **options)
+        fewest = ExpectedAnomalyPosterior().min_neighbors + 2
+        check_classes(real.y, f"--train {train}", min_normals=fewest, min_anomalies=1, minority=True)
+        tables, judged = [real], None
+        if test is not None:
+            held = read_table(test, label=label, anomalous=anomalous, argument="--test", **options)
+            same_columns(held, f"--test {test}", real.names, f"--train {train}", real.named)
+            check_classes(held.y, f"--test {test}", min_normals=1, min_anomalies=1)
+            tables, judged = [*tables, held], (held.X, held.y)
         if auxiliary is not None:
-            rows = read_table(auxiliary, index=index, drop=drop or (), argument="--auxiliary")
-            same_columns(rows.names, real.names, f"--auxiliary {auxiliary}", f"--train {train}")
-            source, X_aux, row_index = None, rows.X, rows.index
+            # The labels are no feature, wherever they stand.
+            options["drop"] = [*options["drop"], label]
+            rows = read_table(auxiliary, argument="--auxiliary", **options)
+            same_columns(rows, f"--auxiliary {auxiliary}", real.names, f"--train {train}", real.named)
+            tables, source, row_index = [*tables, rows], rows.X, rows.index
         else:
-            source = _generated(str(generate), real, count, strength, seed)
-            X_aux, row_index = source.X, None
-        arguments = sys.argv[1:]
+            source, row_index = sample(maker, real, count, strength, seed, f"--train {train}"), None
+        check_dropped(drop, tables)
         summary = rank_tables(
-            real.X, real.y, source if source is not None else X_aux, out,
-            names=real.names, index=row_index, rule=rule, learner=learner, gain=gain, test=judged, subsets=subsets, seed=seed, jobs=jobs,
-            overwrite=overwrite, command=command_line(arguments),
+            real.X,
+            real.y,
+            source,
+            out,
+            names=real.names,
+            index=row_index,
+            rule=rule,
+            learner=learner,
+            gain=gain,
+            test=judged,
+            subsets=subsets,
+            seed=seed,
+            jobs=jobs,
+            overwrite=overwrite,
             data=data_record(train=train, auxiliary=auxiliary, test=test),
-            parameters={"label": label, "anomalous": anomalous, "generate": generate, "count": count if generate else None,
-                        "strength": strength if generate else None, "drop": list(drop or ())},
-        )  # fmt: skip
+            parameters={
+                "label": label,
+                "anomalous": anomalous,
+                "index": index,
+                "drop": list(drop or ()),
+                "generate": generate,
+                "count": count if generate else None,
+                "strength": strength if generate else None,
+            },
+        )
     if as_json:
         echo_json(summary)
     elif not quiet:
         print_summary(summary)
-
-
-def _generated(name: str, real: Any, count: int, strength: float, seed: int) -> Any:
-    from assay.cli.generate import make_generator
-
-    return make_generator(name, real.X, real.y, seed).sample(count, strength)
 
 
 def rank_tables(
@@ -132,7 +161,6 @@ def rank_tables(
     seed: int = 0,
     jobs: int = 1,
     overwrite: bool = False,
-    command: str = "",
     data: Any = None,
     parameters: Any = None,
 ) -> dict[str, Any]:
@@ -159,8 +187,8 @@ def rank_tables(
             probe = artefact_probe(X[y == 0], auxiliary, feature_names=names, random_state=seed)
         else:
             probe = artefact_probe(X, X_aux, feature_names=names, random_state=seed)
-        gains = None
-        if gain and (test is not None or (y == 1).sum() >= 2):
+        gains, note = None, why_no_gain(y, gain, test is not None)
+        if note is None:
             gains = cross_checked_gain(
                 named_learner(learner),
                 X,
@@ -177,9 +205,9 @@ def rank_tables(
         write_table(result, folder / "quality.parquet")
         write_table(result, folder / "quality.csv")
         chosen = (
-            {"row": identity[kept]}
+            {free_name("row", names): identity[kept]}
             | {name: X_aux[kept, f] for f, name in enumerate(names)}
-            | {"quality": quality[kept]}
+            | {free_name("quality", names): quality[kept]}
         )
         write_table(chosen, folder / "selected.parquet")
         verdict = np.array(table["verdict"].to_pylist())
@@ -191,6 +219,7 @@ def rank_tables(
             "mean_quality": float(quality.mean()),
             "prior": eap.prior_[0] / sum(eap.prior_),
             "gain": gains,
+            "note": note,
             "probe": {
                 "auroc": probe.auroc,
                 "p_value": probe.p_value,
@@ -202,7 +231,7 @@ def rank_tables(
         settings = {"seed": seed, "subsets": subsets, "rule": rule, "learner": learner, "gain": gain} | (
             parameters or {}
         )
-        run = {"command": command, "parameters": settings, "data": data or {}, "versions": versions()}
+        run = {"command": command_line(), "parameters": settings, "data": data or {}, "versions": versions()}
         write_json(run | {"summary": summary}, folder / "run.json")
         RankingReport(
             title="Which of these auxiliary anomalies are worth training on?",
@@ -220,13 +249,31 @@ def rank_tables(
     return summary
 
 
+def why_no_gain(y: Any, wanted: bool, has_test: bool) -> str | None:
+    """Say why the gain is not measured; None if it is."""
+    from assay.training.auxiliary import MIN_NORMALS
+
+    normals, anomalies = int((y == 0).sum()), int((y == 1).sum())
+    if not wanted:
+        return "the gain was not measured (--no-gain)"
+    if normals < MIN_NORMALS:
+        return f"the gain was not measured: it takes {MIN_NORMALS} normal rows, there are {normals}"
+    if anomalies < 2 and not has_test:
+        return "the gain was not measured: it takes 2 real anomalies, one to train on and one to find (or --test FILE)"
+    return None
+
+
 def report_gain(gains: list[dict[str, Any]] | None, learner: str, has_test: bool) -> dict[str, Any] | None:
     """Return the gain table as the report wants it."""
     if gains is None:
         return None
-    rows = [{"training": row["training"], "mean": row["roc_auc"], "std": row["roc_auc_std"], "n": 5} for row in gains]
-    rounds = "five seeds, judged on the test rows given" if has_test else "five random halvings of the real rows"
-    note = f"Learner: {learner}, judged on real rows that neither it nor the judge has seen; {rounds}."
+    rows = [
+        {"training": row["training"], "mean": row["roc_auc"], "std": row["roc_auc_std"], "n": row["rounds"]}
+        for row in gains
+    ]
+    rounds = gains[0]["rounds"]
+    how = f"{rounds} seeds, judged on the test rows given" if has_test else f"{rounds} random halvings of the real rows"
+    note = f"Learner: {learner}, judged on real rows that neither it nor the judge has seen; {how}."
     return {"metric": "ROC AUC", "rows": rows, "note": note}
 
 
@@ -235,9 +282,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     total = summary["auxiliary"]
     rows = [[name, count, f"{count / total:.0%}"] for name, count in summary["verdicts"].items()]
     print_table(f"{total} auxiliary anomalies", ["verdict", "rows", "share"], rows)
-    typer.echo(
-        f"\nmean quality {summary['mean_quality']:.3f} (prior {summary['prior']:.3g}); rule {summary['rule']} keeps {summary['kept']}"
-    )
+    quality = f"mean quality {summary['mean_quality']:.3f} (prior {summary['prior']:.3g})"
+    typer.echo(f"\n{quality}; rule {summary['rule']} keeps {summary['kept']}")
     if summary["gain"]:
         columns = ["training", "ROC AUC", "±", "average precision", "±", "rows added"]
         keys = ("roc_auc", "roc_auc_std", "average_precision", "average_precision_std", "auxiliary_rows")
@@ -247,5 +293,7 @@ def print_summary(summary: dict[str, Any]) -> None:
             columns,
             [[row["training"], *(row[key] for key in keys)] for row in summary["gain"]],
         )
+    else:
+        typer.echo(summary["note"])
     typer.echo(f"\n{summary['probe']['verdict']}")
     typer.echo(f"\nreport: {Path(summary['out']) / 'report.html'}")

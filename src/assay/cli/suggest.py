@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,11 +21,15 @@ from assay.cli.common import (
     Seed,
     Subsets,
     Train,
+    blaming,
+    check_classes,
     command_line,
     data_record,
     echo_json,
+    free_name,
     print_table,
-    settle_overwrite,
+    settle_folder,
+    system,
     versions,
     write_json,
 )
@@ -42,6 +45,9 @@ COLUMNS = (
     "indistinguishable",
     "unrealistic",
 )
+
+#: What the folder holds.
+FILES = ("suggestions.csv", "best.parquet", "report.html", "run.json")
 
 
 def suggest(
@@ -80,32 +86,49 @@ def suggest(
     from assay.training.suggest import suggest as find_best
 
     start = time.perf_counter()
-    overwrite = settle_overwrite(out, overwrite)
-    real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+    for name in generator or ():
+        system(name, "generator")
+    overwrite = settle_folder(out, overwrite, FILES, (train,))
+    strengths = tuple(strength or STRENGTHS)
     judge = ExpectedAnomalyPosterior(n_subsets=subsets, n_jobs=jobs)
     with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
-        suggestions = find_best(
-            real.X, real.y, generators=generator or None, strengths=tuple(strength or STRENGTHS), n=count, judge=judge, random_state=seed
-        )  # fmt: skip
+        real = read_table(train, label=label, anomalous=anomalous, index=index, drop=drop or (), argument="--train")
+        where, fewest = f"--train {train}", judge.min_neighbors + 2
+        check_classes(real.y, where, min_normals=fewest, min_anomalies=1, minority=True)
+        with blaming(where):
+            suggestions = find_best(
+                real.X,
+                real.y,
+                generators=generator or None,
+                strengths=strengths,
+                n=count,
+                judge=judge,
+                random_state=seed,
+            )
         best = suggestions[0]
         rows = [suggestion.row() for suggestion in suggestions]
         write_table({name: [row[name] for row in rows] for name in COLUMNS}, folder / "suggestions.csv")
         kept = {name: best.auxiliary.X[best.kept, f] for f, name in enumerate(real.names)}
-        write_table(kept | {"quality": best.row_quality[best.kept]}, folder / "best.parquet")
+        quality = {free_name("quality", real.names): best.row_quality[best.kept]}
+        write_table(kept | quality, folder / "best.parquet")
         run: dict[str, Any] = {
-            "command": command_line(sys.argv[1:]),
+            "command": command_line(),
             "parameters": {
                 "seed": seed,
                 "subsets": subsets,
                 "count": count,
+                "generators": generator,
+                "strengths": strengths,
                 "label": label,
                 "anomalous": anomalous,
+                "index": index,
+                "drop": list(drop or ()),
             },
             "data": data_record(train=train),
             "versions": versions(),
         }
         write_json(run | {"suggestions": rows}, folder / "run.json")
-        fitted = judge.set_params(random_state=seed).fit(real.X, real.y)
+        fitted = best.judge
         table = fitted.evaluate(best.auxiliary.X)
         RankingReport(
             title="Which generator makes auxiliary anomalies worth training on?",

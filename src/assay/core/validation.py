@@ -45,7 +45,7 @@ def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
         raise InputError(f"{name} cannot be read as a dataframe: {' '.join(str(error).split())}") from error
     columns = []
     for series in series_of:
-        column = series.name
+        column = str(series.name)
         if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
             raise InputError(
                 f"{name}: column {column!r} holds {series.dtype}, not numbers; encode it as numbers or leave it out"
@@ -88,22 +88,26 @@ def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
     return matrix
 
 
-def refuse_non_finite(matrix: npt.NDArray[Any], name: str = "X", names: list[str] | None = None) -> None:
-    """Raise an `InputError` that names the first cell of `matrix` holding NaN or infinity (or a value beyond 1e150)."""
+def refuse_non_finite(
+    matrix: npt.NDArray[Any], name: str = "X", names: list[str] | None = None, first_row: int = 0
+) -> None:
+    """Raise an `InputError` that names the first cell of `matrix` holding NaN or infinity (or a value beyond 1e150).
+
+    `first_row` numbers the first row of `matrix`, where that is a piece of something larger.
+    """
     if matrix.size == 0 or matrix.dtype.kind != "f":
         return
-    # Distances square the values: what would overflow there is refused here.
-    usable = np.abs(matrix) < np.float64(1e150)
-    if usable.all():
+    # Distances square the values: what would overflow there is refused here. (NaN fails both comparisons.)
+    if float(matrix.max()) < 1e150 and float(matrix.min()) > -1e150:
         return
+    usable = np.abs(matrix) < np.float64(1e150)
     row, column = np.argwhere(~usable)[0]
     value = matrix[row, column]
     what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:.3g}, too large (inf)"
     where = repr(names[column]) if names else str(column)
     count = int((~usable).sum())
-    raise InputError(
-        f"{name} holds {what} in row {row}, column {where} ({count} such cells in all); impute, rescale or drop these rows"
-    )
+    cell = f"row {first_row + row}, column {where} ({count} such cells in all)"
+    raise InputError(f"{name} holds {what} in {cell}; impute, rescale or drop these rows")
 
 
 def as_labels(y: Any, n: int, name: str = "y") -> Ints:
@@ -126,7 +130,7 @@ def as_labels(y: Any, n: int, name: str = "y") -> Ints:
     if not known.all():
         strange = sorted({str(value) for value in labels[~known].ravel()[:1000]})[:5]
         raise InputError(
-            f"{name} holds {', '.join(strange)}: labels are 0 (normal), 1 (anomaly) and -1 (unknown); map yours to these"
+            f"{name} holds {', '.join(strange)}: labels are 0 (normal), 1 (anomaly), -1 (unknown); map yours to these"
         )
     return labels.astype(np.int64)
 

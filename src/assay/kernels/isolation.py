@@ -14,6 +14,8 @@ import numpy.typing as npt
 from assay.core.validation import Floats, Ints
 from assay.kernels.jit import jit
 
+Trees = tuple[npt.NDArray[np.int32], Floats, npt.NDArray[np.int32], Floats, Ints, Ints]
+
 
 @jit
 def _random(state: npt.NDArray[np.uint64]) -> float:
@@ -39,23 +41,24 @@ def average_path(n: float) -> float:
 @jit
 def grow_trees(
     X: Floats, n_trees: int, sample_size: int, max_depth: int, seed: int
-) -> tuple[npt.NDArray[np.int32], Floats, npt.NDArray[np.int32], Floats, Ints]:
+) -> Trees:
     """Grow isolation trees on the rows of `X`.
 
     Returns
     -------
-    feature, threshold, left, path, start : arrays
-        One entry a node: the feature it splits on (-1 for a leaf), the threshold (go left if <=), the left
-        child (the right one follows it), and for a leaf its depth plus the average path of what it holds.
-        `start` numbers the roots, with the total at the end.
+    feature, threshold, left, path, root, levels : arrays
+        One entry a node: the feature it splits on, the threshold (go left if <=), the left child (the right one follows it),
+        and for a leaf its depth plus the average path of what it holds. A leaf is its own left child behind a threshold of
+        infinity. One entry a tree: the number of its root, and the depth of its deepest leaf.
     """
     n, d = X.shape
     capacity = n_trees * (2 * min(sample_size, 2**max_depth) - 1)
-    feature = np.full(capacity, -1, dtype=np.int32)
-    threshold = np.zeros(capacity)
+    feature = np.zeros(capacity, dtype=np.int32)
+    threshold = np.full(capacity, np.inf)
     left = np.zeros(capacity, dtype=np.int32)
     path = np.zeros(capacity)
-    start = np.zeros(n_trees + 1, dtype=np.int64)
+    root = np.zeros(n_trees, dtype=np.int64)
+    levels = np.zeros(n_trees, dtype=np.int64)
     state = np.array([seed], dtype=np.uint64)
     pool = np.arange(n)
     sample = np.empty(sample_size, dtype=np.int64)
@@ -64,7 +67,7 @@ def grow_trees(
     waiting = np.empty((2 * max_depth + 4, 4), dtype=np.int64)
     used = 0
     for tree in range(n_trees):
-        start[tree] = used
+        root[tree] = used
         for i in range(sample_size):
             j = i + int(_random(state) * (n - i))
             pool[i], pool[j] = pool[j], pool[i]
@@ -86,13 +89,15 @@ def grow_trees(
                     smallest = largest = X[sample[low], candidate]
                     for i in range(low + 1, high):
                         value = X[sample[i], candidate]
-                        smallest = min(smallest, value)
-                        largest = max(largest, value)
+                        smallest = value if value < smallest else smallest
+                        largest = value if value > largest else largest
                     if largest > smallest:
                         chosen = candidate
                         break
             if chosen < 0:
                 path[node] = depth + average_path(size)
+                left[node] = node
+                levels[tree] = max(levels[tree], depth)
                 continue
             cut = smallest + _random(state) * (largest - smallest)
             if cut >= largest:  # rounding
@@ -107,23 +112,53 @@ def grow_trees(
             waiting[height + 1] = used + 1, middle, high, depth + 1
             height += 2
             used += 2
-    start[n_trees] = used
-    return feature[:used].copy(), threshold[:used].copy(), left[:used].copy(), path[:used].copy(), start
+    return feature[:used].copy(), threshold[:used].copy(), left[:used].copy(), path[:used].copy(), root, levels
 
 
 @jit
 def mean_paths(
-    X: Floats, feature: npt.NDArray[Any], threshold: Floats, left: npt.NDArray[Any], path: Floats, start: Ints
+    X: Floats,
+    feature: npt.NDArray[np.int32],
+    threshold: Floats,
+    left: npt.NDArray[np.int32],
+    path: Floats,
+    root: Ints,
+    levels: Ints,
 ) -> Floats:
-    """Return each row's path length averaged over the trees: (n,)."""
-    n = len(X)
+    """Return each row's path length averaged over the trees: (n,).
+
+    Eight rows walk a tree in step, each as many steps as its deepest leaf needs (at a leaf they mark time): there is no branch
+    to mispredict, and the loads of the eight overlap.
+    """
+    n, d = X.shape
+    values = np.ascontiguousarray(X).ravel()
     total = np.zeros(n)
-    n_trees = len(start) - 1
-    for tree in range(n_trees):
-        root = start[tree]
-        for i in range(n):
-            node = root
-            while feature[node] >= 0:
+    in_step = n - n % 8
+    for tree in range(len(root)):
+        top, depth = root[tree], levels[tree]
+        for i in range(0, in_step, 8):
+            a = b = c = e = f = g = h = k = top
+            x = i * d
+            for _ in range(depth):
+                a = left[a] + (values[x + feature[a]] > threshold[a])
+                b = left[b] + (values[x + d + feature[b]] > threshold[b])
+                c = left[c] + (values[x + 2 * d + feature[c]] > threshold[c])
+                e = left[e] + (values[x + 3 * d + feature[e]] > threshold[e])
+                f = left[f] + (values[x + 4 * d + feature[f]] > threshold[f])
+                g = left[g] + (values[x + 5 * d + feature[g]] > threshold[g])
+                h = left[h] + (values[x + 6 * d + feature[h]] > threshold[h])
+                k = left[k] + (values[x + 7 * d + feature[k]] > threshold[k])
+            total[i] += path[a]
+            total[i + 1] += path[b]
+            total[i + 2] += path[c]
+            total[i + 3] += path[e]
+            total[i + 4] += path[f]
+            total[i + 5] += path[g]
+            total[i + 6] += path[h]
+            total[i + 7] += path[k]
+        for i in range(in_step, n):
+            node = top
+            for _ in range(depth):
                 node = left[node] + (X[i, feature[node]] > threshold[node])
             total[i] += path[node]
-    return total / n_trees
+    return total / len(root)

@@ -8,8 +8,8 @@ from scipy.spatial import cKDTree
 from assay.core.validation import Floats, Ints
 from assay.kernels.jit import jit
 
-#: Up to this many columns a KD-tree wins over brute force.
-TREE_COLUMNS = 12
+#: A KD-tree wins over brute force up to this many columns, from this many rows on.
+TREE_COLUMNS, TREE_ROWS = 12, 2000
 
 
 @jit
@@ -50,7 +50,7 @@ def nearest(X: Floats, reference: Floats, k: int, *, skip_self: bool = False) ->
     With `skip_self`, `X` is `reference` itself and row i is not its own neighbour (its duplicates are).
     Memory O(l·k + n·d).
     """
-    if reference.shape[1] > TREE_COLUMNS or len(reference) < 500:
+    if reference.shape[1] > TREE_COLUMNS or len(reference) < TREE_ROWS:
         distances, indices = _brute(X, reference, k, skip_self)
         return distances, indices
     if not skip_self:

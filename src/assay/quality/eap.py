@@ -55,9 +55,11 @@ from assay.core.validation import (
 from assay.detectors.tabular.adapters import ClassifierDetector, as_detector
 from assay.detectors.tabular.ssdo import SSDO
 from assay.kernels.balls import Members
+from assay.kernels.distances import squared_distances
 from assay.kernels.neighbours import nearest
 from assay.quality.density import fit_balls
 from assay.quality.selection import keep_otsu, keep_top, weights
+from assay.quality.verdict import REALISTIC, reasons, verdicts
 
 #: Auxiliary rows judged at a time: bounds the memory at some (M · BLOCK) numbers.
 BLOCK = 16_384
@@ -200,8 +202,7 @@ class ExpectedAnomalyPosterior(QualityScore):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    # -- fitting ---------------------------------------------------------------------------------------------
-    # -------------
+    # -- fitting
 
     def _check_parameters(self) -> None:
         if self.n_jobs is not None:
@@ -256,14 +257,13 @@ class ExpectedAnomalyPosterior(QualityScore):
         return members
 
     def _unseen_probability(self, anomalies: Ints) -> float:
-        """Median over the anomalies of the mean q over the subsets without them; over all subsets if every one holds it."""
+        """Median over the anomalies of their mean q in the subsets without them (in all, if every one holds it)."""
         q = self._per_subset(self.X_[anomalies])[1]
         unseen = self.members_[anomalies] == 0
         unseen[~unseen.any(axis=1)] = True
         return float(np.median((q * unseen).sum(axis=1) / unseen.sum(axis=1)))
 
-    # -- scoring ---------------------------------------------------------------------------------------------
-    # -------------
+    # -- scoring
 
     def _per_subset(self, X: Floats) -> tuple[Floats, Floats, Floats]:
         """Return φ_b, q_b and N_b for standardised rows (l, d): each (l, M)."""
@@ -303,10 +303,12 @@ class ExpectedAnomalyPosterior(QualityScore):
               counts (-1 and NaN if none does).
         """
         check_is_fitted(self)
+        return like_input(self._evaluate(X_aux), X_aux)
+
+    def _evaluate(self, X_aux: Any) -> dict[str, Any]:
         X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
         parts = [self._evaluate_block(X[first : first + BLOCK]) for first in range(0, len(X), BLOCK)]
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return like_input(columns, X_aux)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _evaluate_block(self, X: Floats) -> dict[str, Any]:
         phi, q, counts = self._per_subset(X)
@@ -314,23 +316,23 @@ class ExpectedAnomalyPosterior(QualityScore):
         normals, anomalies = np.flatnonzero(self.y_ == 0), np.flatnonzero(self.y_ == 1)
         to_normal, normal = nearest(X, self.X_[normals], 1)
         to_anomaly, anomaly = nearest(X, self.X_[anomalies], 1)
-        zero = (counts == 0).mean(axis=1)
         low, high = np.quantile(phi, [0.05, 0.95], axis=1)
-        quality, probability = phi.mean(axis=1), q.mean(axis=1)
-        verdict = self._verdict(quality, low, probability, zero)
         centre, radius = self._smallest_ball(X)
-        columns = {
-            "quality": quality,
+        columns: dict[str, Any] = {
+            "quality": phi.mean(axis=1),
             "quality_std": phi.std(axis=1),
             "quality_p05": low,
             "quality_p95": high,
             "density": (counts / (self.evidence_scale * self.balls_.size)).mean(axis=1),
             "pseudo_count": counts.mean(axis=1),
-            "zero_density_share": zero,
-            "probability": probability,
+            "zero_density_share": (counts == 0).mean(axis=1),
+            "probability": q.mean(axis=1),
             "epistemic": epistemic.mean(axis=1),
             "aleatoric": aleatoric.mean(axis=1),
-            "verdict": verdict,
+        }
+        context = self._prior_mean(), self.reference_probability_
+        columns |= {
+            "verdict": verdicts(columns, *context),
             "nearest_normal": normals[normal[:, 0]],
             "nearest_normal_distance": to_normal[:, 0],
             "nearest_anomaly": anomalies[anomaly[:, 0]],
@@ -338,57 +340,21 @@ class ExpectedAnomalyPosterior(QualityScore):
             "ball_centre": np.where(centre >= 0, normals[centre], -1),
             "ball_radius": radius,
         }
-        columns["reason"] = self._reasons(columns)
+        columns["reason"] = reasons(columns, *context)
         return columns
 
-    def _verdict(self, quality: Floats, low: Floats, probability: Floats, zero: Floats) -> Any:
-        off_domain = zero >= 0.5
-        looks_normal = probability < 0.5 * self.reference_probability_
-        pi0 = self._prior_mean()
-        stands_out = (quality > 1.5 * pi0) & (low >= 0.5 * pi0)
-        return np.select(
-            [off_domain, looks_normal, stands_out],
-            [UNREALISTIC, INDISTINGUISHABLE, REALISTIC],
-            default=UNCERTAIN,
-        )
-
     def _smallest_ball(self, X: Floats) -> tuple[Ints, Floats]:
-        """Return the centre (among the normals) and radius of the smallest ball of the fullest subset that holds each row."""
+        """Return centre (among the normals) and radius of the smallest ball that holds each row, in the fullest subset."""
         fullest = int(np.argmax(self.balls_.size))
         radii = self.balls_.radii[:, fullest]
-        distances = self._distances_to_normals(X)
+        distances = squared_distances(X, self.balls_.reference)
         candidates = np.where(distances < radii, radii, np.inf)
         centre = candidates.argmin(axis=1)
         inside = np.isfinite(candidates[np.arange(len(X)), centre])
         radius = np.sqrt(np.where(inside, radii[centre], np.nan))
         return np.where(inside, centre, -1), radius
 
-    def _distances_to_normals(self, X: Floats) -> Floats:
-        from assay.kernels.distances import squared_distances
-
-        return squared_distances(X, self.balls_.reference)
-
-    def _reasons(self, columns: dict[str, Any]) -> Any:
-        pi0 = self._prior_mean()
-        half = 0.5 * self.reference_probability_
-        reasons = []
-        for row, verdict in enumerate(columns["verdict"]):
-            zero, q = columns["zero_density_share"][row], columns["probability"][row]
-            phi, low = columns["quality"][row], columns["quality_p05"][row]
-            distance, normal = columns["nearest_normal_distance"][row], columns["nearest_normal"][row]
-            if verdict == UNREALISTIC:
-                reason = f"off the domain: no data in {zero:.0%} of the subsets; nearest normal (row {normal}) {distance:.2g} sd away"
-            elif verdict == INDISTINGUISHABLE:
-                reason = f"looks normal: probability {q:.2f}, under half that of unseen real anomalies ({half:.2f})"
-            elif verdict == REALISTIC:
-                reason = f"within the domain and anomalous: quality {phi:.2f} against a prior of {pi0:.3g}"
-            else:
-                reason = f"not settled: quality {phi:.2f} (5 % of the subsets under {low:.2f}), no data in {zero:.0%} of the subsets"
-            reasons.append(reason)
-        return np.array(reasons)
-
     # -- selecting
-    # --------------------------------------------------------------------------------------------------------
 
     def select(self, X_aux: Any, rule: str = "prior", **options: Any) -> Bools:
         """Return which rows of `X_aux` to keep: bool of shape (l,).
@@ -410,7 +376,7 @@ class ExpectedAnomalyPosterior(QualityScore):
             "otsu": (lambda X: keep_otsu(self.quality(X)), ""),
             "top": (self._best, "fraction"),
             "ci": (lambda X: np.quantile(self.per_subset(X), 0.05, axis=1) > self._prior_mean(), ""),
-            "verdict": (lambda X: np.asarray(self._verdicts(X) == REALISTIC), ""),
+            "verdict": (self._realistic, ""),
         }
         if rule not in rules:
             raise InputError(f"rule={rule!r}: choose one of {', '.join(rules)}")
@@ -430,12 +396,8 @@ class ExpectedAnomalyPosterior(QualityScore):
     def _prior_mean(self) -> float:
         return self.prior_[0] / sum(self.prior_)
 
-    def _verdicts(self, X_aux: Any) -> Any:
-        X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
-        phi, q, counts = self._per_subset(X)
-        return self._verdict(
-            phi.mean(axis=1), np.quantile(phi, 0.05, axis=1), q.mean(axis=1), (counts == 0).mean(axis=1)
-        )
+    def _realistic(self, X_aux: Any) -> Bools:
+        return np.array([verdict == REALISTIC for verdict in self._evaluate(X_aux)["verdict"]])
 
     def weights(self, X_aux: Any) -> Floats:
         """Return sample weights in [0, 1]: φ over the largest φ of `X_aux`."""

@@ -3,12 +3,13 @@
 `train_with_auxiliary` judges the auxiliary rows, keeps (or weights) the good ones, and fits the detector on
 the real rows and these.
 
-`cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of `n_splits`
-random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are judged and the
-detector is trained on one half, and the ROC AUC and average precision are taken on the other. With a test set of its
-own (`test`), all real rows train and only the seeds differ between the rounds. Five arms share each round: the real
-rows alone, all auxiliary rows added, the kept ones, as many chosen at random, and all weighted by quality where the
-detector takes weights. The auxiliary rows are the same in every round: rows of `X` must not be among them.
+`cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of
+`n_splits` random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are
+judged and the detector is trained on one half, and the ROC AUC and average precision are taken on the other.
+With a test set of its own (`test`), all real rows train and only the seeds differ between the rounds. Five
+arms share each round: the real rows alone, all auxiliary rows added, the kept ones, as many chosen at random,
+and all weighted by quality where the detector takes weights. The auxiliary rows are the same in every round:
+rows of `X` must not be among them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ALL = "with all auxiliary rows"
 KEPT = "with the kept ones"
 RANDOM = "with as many at random"
 WEIGHTED = "with all, weighted by quality"
+#: Normal rows that a measure of the gain takes.
+MIN_NORMALS = 20
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ LEARNERS = ("svc", "forest", "logistic", "boosting")
 def named_learner(name: str) -> Detector:
     """Return one of the usual classifiers as a detector.
 
-    ``"svc"``, a support vector classifier with scikit-learn's defaults on standardised columns, is the learner of the
-    published experiments; useless anomalies harm it. ``"forest"``, a balanced random forest, is robust to them.
+    ``"svc"``, a support vector classifier with scikit-learn's defaults on standardised columns, is the
+    learner of the published experiments; useless anomalies harm it. ``"forest"``, a balanced random forest,
+    is robust to them.
     """
     learners: dict[str, Any] = {
         "svc": lambda: make_pipeline(StandardScaler(), SVC()),
@@ -120,7 +124,8 @@ def train_with_auxiliary(
     Parameters
     ----------
     detector : Detector, classifier, outlier detector of scikit-learn or PyOD, or None
-        Unfitted; None for the support vector classifier of the published experiments. It must learn from labels, or the auxiliary rows cannot matter.
+        Unfitted; None for the support vector classifier of the published experiments. It must learn from
+        labels, or the auxiliary rows cannot matter.
     X : array or dataframe of shape (n, d)
         Real rows.
     y : array of shape (n,)
@@ -162,8 +167,8 @@ def train_with_auxiliary(
     detector = named_learner(LEARNERS[0]) if detector is None else as_detector(detector)
     if detector.labels == "normals":
         raise InputError(
-            f"detector={type(detector).__name__} learns from normals alone, so auxiliary anomalies cannot help it: pass a "
-            "classifier or SSDO"
+            f"detector={type(detector).__name__} learns from normals alone, so auxiliary anomalies cannot help it: "
+            "pass a classifier or SSDO"
         )
     seeds = child_seeds(as_generator(random_state), 3)
     values, judge = judge_auxiliary(quality, X, y, X_aux, seeds[0])
@@ -211,12 +216,12 @@ def cross_checked_gain(
     -------
     list of dict
         One an arm: ``training``, mean and standard deviation of ``roc_auc`` and ``average_precision`` over
-        the splits, the mean number of auxiliary rows used, and the share of splits in which the arm beats the
-        real rows alone (ROC AUC).
+        the splits, the mean number of auxiliary rows used, the share of splits in which the arm beats the real
+        rows alone (ROC AUC), and the number of ``rounds``.
     """
     X, X_aux = as_matrix(X), as_matrix(X_aux, "X_aux")
     y = as_labels(y, len(X))
-    normals, anomalies = normals_and_anomalies(y, min_normals=20, min_anomalies=2 if test is None else 1)
+    normals, anomalies = normals_and_anomalies(y, min_normals=MIN_NORMALS, min_anomalies=2 if test is None else 1)
     X_test, y_test = X, y
     if test is not None:
         X_test = as_matrix(test[0], "X_test")
@@ -259,6 +264,7 @@ def cross_checked_gain(
                 "average_precision_std": float(precision.std()),
                 "auxiliary_rows": float(used.mean()),
                 "wins": float((auc > baseline).mean()),
+                "rounds": len(record),
             }
         )
     return rows

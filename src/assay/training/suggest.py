@@ -5,13 +5,14 @@ fitted once, judges all rows together; each batch is then summed up. Too little 
 indistinguishable rows, too much unrealistic ones: the best strength lies between, and where it lies depends
 on the data.
 
-Batches are ranked by lift times coverage. The *lift* is the mean over the batch of the quality above the prior,
-(φ - π0)⁺: how many rows are worth keeping, and how good they are. The *coverage* is the share of the real anomalies that
-have a kept auxiliary row nearer than any normal row: quality alone does not say whether the rows are anomalies of the
-kind that occurs here. Batches that cover nothing follow, by lift.
+Batches are ranked by lift times coverage. The *lift* is the mean over the batch of the quality above the
+prior, (φ - π0)⁺: how many rows are worth keeping, and how good they are. The *coverage* is the share of the
+real anomalies that have a kept auxiliary row nearer than any normal row: quality alone does not say whether
+the rows are anomalies of the kind that occurs here. Batches that cover nothing follow, by lift.
 
-No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start from them (which
-cover them by construction). If the known anomalies are all of one kind, the suggestion is for that kind.
+No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start
+from them (which cover them by construction). If the known anomalies are all of one kind, the suggestion is
+for that kind.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from assay.core.validation import (
     normals_and_anomalies,
 )
 from assay.kernels.neighbours import nearest
-from assay.quality.eap import INDISTINGUISHABLE, REALISTIC, UNREALISTIC, ExpectedAnomalyPosterior
+from assay.quality.eap import ExpectedAnomalyPosterior
+from assay.quality.verdict import INDISTINGUISHABLE, REALISTIC, UNREALISTIC
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -70,6 +72,8 @@ class Suggestion:
         Rows worth keeping: φ > 1.5 π0, the rule "prior" of EAP.
     fitted : Generator
         Ready to draw more rows: ``fitted.sample(n, strength)``.
+    judge : ExpectedAnomalyPosterior
+        The fitted judge of all suggestions.
     """
 
     generator: str
@@ -85,6 +89,7 @@ class Suggestion:
     row_quality: Floats
     kept: Bools
     fitted: Generator
+    judge: ExpectedAnomalyPosterior
 
     def row(self) -> dict[str, Any]:
         """Return the numbers, for a table."""
@@ -192,6 +197,7 @@ def suggest(
                 row_quality=quality[i],
                 kept=kept,
                 fitted=fitted,
+                judge=judge,
             )
         )
     return sorted(suggestions, key=lambda suggestion: (-suggestion.score, -suggestion.lift))

@@ -17,7 +17,6 @@ from scipy.special import expit
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
@@ -71,8 +70,8 @@ class ClassifierDetector(Detector):
     Parameters
     ----------
     estimator : classifier, optional
-        Anything with `predict_proba`, or a margin (`decision_function`), whose logistic is then taken; a logistic regression on standardised columns, classes weighted, by
-        default.
+        Anything with `predict_proba`, or a margin (`decision_function`), whose logistic is then taken; a
+        logistic regression on standardised columns, classes weighted, by default.
     calibration : {"sigmoid", "isotonic", None}, default "sigmoid"
         How the probability is calibrated by cross-validation (`CalibratedClassifierCV`); None trusts the
         classifier. With a single row of a class nothing can be held out, and the classifier's own probability
@@ -137,14 +136,16 @@ class ClassifierDetector(Detector):
             raise InputError(f"sample_weight: {type(last).__name__} takes no weights; leave rows out instead")
         folds = min(int(self.cv), smaller)
         if self.calibration is not None and folds >= 2:
-            # Shuffled: rows often come in blocks (real, then auxiliary), and every fold must hold some of each.
-            split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+            # Rows often come in blocks (real, then auxiliary), and every fold must hold some of each.
+            order = np.random.default_rng(seed).permutation(len(y))
+            X, y, weights = X[order], y[order], weights[order]
             if weighted and isinstance(estimator, Pipeline):
-                # scikit-learn's calibration hands no weights into a pipeline: calibrate its last step instead.
-                steps[-1] = name, CalibratedClassifierCV(last, method=self.calibration, cv=split)
+                # scikit-learn's calibration hands no weights into a pipeline: calibrate its last step
+                # instead.
+                steps[-1] = name, CalibratedClassifierCV(last, method=self.calibration, cv=folds)
                 estimator = Pipeline(steps)
             else:
-                estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=split)
+                estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=folds)
         if not weighted:
             self.estimator_ = estimator.fit(X, y)
         elif isinstance(estimator, Pipeline):

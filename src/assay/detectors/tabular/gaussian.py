@@ -1,7 +1,8 @@
 """Mahalanobis: distance to the mean in units of the covariance. The baseline every detector must beat where it matters.
 
-In: a table (n, d), any units (the score is invariant to invertible linear maps). Out: one score a row >= 0,
-the squared distance; chi-squared with d degrees of freedom for Gaussian normals.
+In: a table (n, d), any units (units and origins of the columns do not matter, nor, but for the shrinkage, does any
+invertible linear map). Out: one score a row >= 0, the squared distance; chi-squared with d degrees of freedom for many
+Gaussian normals.
 
 The covariance is shrunk by Ledoit and Wolf's rule, on standardised columns, so that it is invertible when d >
 n. Time O(n d² + d³).

@@ -40,7 +40,7 @@ class IsolationForest(Detector):
 
     Attributes
     ----------
-    feature_, threshold_, left_, path_, start_ : arrays
+    feature_, threshold_, left_, path_, root_, levels_ : arrays
         The trees, node after node: see `assay.kernels.isolation.grow_trees`.
     sample_size_ : int
         Rows each tree saw.
@@ -73,8 +73,8 @@ class IsolationForest(Detector):
         depth = math.ceil(math.log2(max(self.sample_size_, 2)))
         seed = int(rng.integers(2**62))
         trees = grow_trees(X, int(self.n_trees), self.sample_size_, depth, seed)
-        self.feature_, self.threshold_, self.left_, self.path_, self.start_ = trees
+        self.feature_, self.threshold_, self.left_, self.path_, self.root_, self.levels_ = trees
 
     def _score(self, X: Floats) -> Floats:
-        trees = (self.feature_, self.threshold_, self.left_, self.path_, self.start_)
+        trees = (self.feature_, self.threshold_, self.left_, self.path_, self.root_, self.levels_)
         return np.exp2(-mean_paths(X, *trees) / average_path(float(self.sample_size_)))

@@ -19,6 +19,7 @@ O(l n d) to score l rows, memory O(n d).
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -30,35 +31,56 @@ from assay.detectors.tabular.isolation_forest import IsolationForest
 from assay.kernels.jit import jit
 from assay.kernels.neighbours import nearest
 
+#: Rows scored together: their distances fit into the innermost cache.
+ROWS_IN_STEP = 512
+
 
 @jit
 def kernel_sums(X: Floats, labelled: Floats, eta: float) -> Floats:
-    """Return Σ_a 2 ** -(d(x, a) / eta)² for each row x of `X` (l, d) over the rows a of `labelled` (n, d)."""
+    """Return Σ_a 2 ** -(d(x, a) / eta)² for each row x of `X` (l, d) over the rows a of `labelled` (n, d).
+
+    The loops over x hold neither calls nor branches, so that they are vectorised: 2 ** -e = (exp(-e log 2 / 64)) ** 64 by a
+    Taylor series and six squarings, to a relative error of 1e-14.
+    """
     l, d = X.shape
-    n = len(labelled)
-    columns = np.ascontiguousarray(labelled.T)
     out = np.zeros(l)
-    d2 = np.empty(n)
-    scale = 1.0 / (eta * eta)
-    for x in range(l):
-        d2[:] = 0.0
-        for f in range(d):
-            value = X[x, f]
-            column = columns[f]
-            for j in range(n):
-                difference = value - column[j]
-                d2[j] += difference * difference
-        total = 0.0
-        for j in range(n):
-            exponent = d2[j] * scale
-            if exponent < 60.0:  # beyond, the term is below the rounding error of any sum that matters
-                total += 2.0**-exponent
-        out[x] = total
+    scale = math.log(2.0) / 64.0 / (eta * eta)
+    d2 = np.empty(ROWS_IN_STEP)
+    for first in range(0, l, ROWS_IN_STEP):
+        columns = np.ascontiguousarray(X[first : first + ROWS_IN_STEP].T)
+        size = columns.shape[1]
+        total = out[first : first + size]
+        for a in range(len(labelled)):
+            d2[:] = 0.0
+            for f in range(d):
+                value = labelled[a, f]
+                column = columns[f]
+                for i in range(size):
+                    difference = value - column[i]
+                    d2[i] += difference * difference
+            for i in range(size):
+                t = -d2[i] * scale
+                t = -0.7 if t < -0.7 else t  # 2 ** -64: below the rounding error of any sum
+                series = 1.0 + t * (1 / 12)
+                series = 1.0 + t * series * (1 / 11)
+                series = 1.0 + t * series * (1 / 10)
+                series = 1.0 + t * series * (1 / 9)
+                series = 1.0 + t * series * (1 / 8)
+                series = 1.0 + t * series * (1 / 7)
+                series = 1.0 + t * series * (1 / 6)
+                series = 1.0 + t * series * (1 / 5)
+                series = 1.0 + t * series * (1 / 4)
+                series = 1.0 + t * series * (1 / 3)
+                series = 1.0 + t * series * (1 / 2)
+                series = 1.0 + t * series
+                for _ in range(5):
+                    series *= series
+                total[i] += series * series
     return out
 
 
 def harmonic_length(distances: Floats) -> float:
-    """Return the harmonic mean of the positive distances, zeros counted as the smallest positive one; 1 if all are 0."""
+    """Return the harmonic mean, zeros counted as the smallest positive distance; 1 if all are 0."""
     positive = distances[(distances > 0) & np.isfinite(distances)]
     if len(positive) == 0:
         return 1.0

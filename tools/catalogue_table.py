@@ -1,0 +1,54 @@
+"""The table of systems, from the catalogue: written between the markers of README.md, and used by the docs.
+
+python tools/catalogue_table.py           write it
+python tools/catalogue_table.py --check   exit 1 if README.md is not current
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from assay.catalogue import SYSTEMS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- catalogue -->", "<!-- /catalogue -->"
+ROLES = {
+    "quality": "Quality scores: what is an auxiliary anomaly worth?",
+    "generator": "Generators: make auxiliary anomalies",
+    "detector": "Detectors: score rows",
+    "calibrator": "Calibrators: from scores to decisions",
+}
+
+
+def of_role(role):
+    return [entry for entry in SYSTEMS if entry.role == role]
+
+
+def table(role, link=None):
+    """Return the Markdown table of one role; `link` turns an entry into the address of its page."""
+    lines = ["| name | what | learns from | published |", "|---|---|---|---|"]
+    for entry in of_role(role):
+        name = f"`{entry.name}`" if link is None else f"[`{entry.name}`]({link(entry)})"
+        notes = entry.summary + (f" (extra `{entry.extra}`)" if entry.extra else "")
+        lines.append(f"| {name} | {notes} | {entry.labels.replace('+', ' and ')} | {entry.paper or '–'} |")
+    return "\n".join(lines)
+
+
+def block():
+    return "\n\n".join(f"**{title}**\n\n{table(role)}" for role, title in ROLES.items())
+
+
+def inserted(text):
+    """Return `text` with the table between the markers replaced."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise SystemExit(f"README.md must hold {BEGIN} and {END} once")
+    return pattern.sub(lambda _: f"{BEGIN}\n\n{block()}\n\n{END}", text)
+
+
+if __name__ == "__main__":
+    current = README.read_text(encoding="utf-8")
+    wanted = inserted(current)
+    if "--check" in sys.argv[1:]:
+        sys.exit(f"{README.name} is not current: python tools/catalogue_table.py" if wanted != current else 0)
+    README.write_text(wanted, encoding="utf-8")
