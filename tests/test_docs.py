@@ -96,7 +96,8 @@ def test_the_site_builds_and_every_system_has_a_page(tmp_path):
     ]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: the extra docs brings it")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    # Never with --quiet: it silences the warnings that --strict counts, and a broken link would pass.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

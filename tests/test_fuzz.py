@@ -62,18 +62,18 @@ EVERYTHING = [entry.name for entry in SYSTEMS]
 ENDINGS = [".csv", ".parquet", ".npz", ".npy"]
 
 EXAMPLES = {
-    "random bytes": (90, len(ENDINGS)),
-    "damaged files": (110, len(ENDINGS)),
-    "detectors": (35, len(DETECTORS)),
-    "generators": (20, len(GENERATORS)),
-    "quality scores": (35, len(QUALITIES)),
-    "calibrators": (35, len(CALIBRATORS)),
-    "calibrated": (50, 1),
-    "training": (50, 1),
-    "suggest": (25, 1),
-    "probe": (40, 1),
-    "selection": (60, 1),
-    "parameters": (15, len(EVERYTHING)),
+    "random bytes": (300, len(ENDINGS)),
+    "damaged files": (300, len(ENDINGS)),
+    "detectors": (200, len(DETECTORS)),
+    "generators": (200, len(GENERATORS)),
+    "quality scores": (200, len(QUALITIES)),
+    "calibrators": (200, len(CALIBRATORS)),
+    "calibrated": (200, 1),
+    "training": (200, 1),
+    "suggest": (200, 1),
+    "probe": (200, 1),
+    "selection": (200, 1),
+    "parameters": (100, len(EVERYTHING)),
     "command line": (200, 1),
 }
 
@@ -409,7 +409,7 @@ def tables():
 
 def labels_for(table):
     """Draw labels: those of a list, or ones that fit the table."""
-    n = len(table) if hasattr(table, "__len__") else 0
+    n = len(table) if hasattr(table, "__len__") and not sparse.issparse(table) else 0
     fitting = st.integers(0, 2**32 - 1).map(lambda seed: (np.random.default_rng(seed).random(n) < 0.3).astype(int))
     return st.one_of(fitting, one_of_labels)
 

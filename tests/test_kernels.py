@@ -167,28 +167,34 @@ def test_nearest_by_brute_force(data):
     check_nearest(reference, reference, data.draw(st.integers(1, len(reference) - 1)), skip_self=True)
 
 
+@pytest.fixture(params=["by tree", "by brute force"])
+def way(request, monkeypatch):
+    """Make every search go one way, whatever the size of the table."""
+    monkeypatch.setattr(neighbours, "TREE_ROWS", 0 if request.param == "by tree" else 10**9)
+    monkeypatch.setattr(neighbours, "TREE_COLUMNS", 10**9)
+    return request.param
+
+
 @pytest.mark.parametrize("grain", [None, 1.0, 0.25], ids=["continuous", "many duplicates", "ties"])
-@pytest.mark.parametrize("d", [1, 2, 12, 13])
-def test_nearest_with_a_tree_and_without(grain, d, monkeypatch):
+@pytest.mark.parametrize("d", [1, 2, 13])
+def test_nearest(grain, d, way, monkeypatch):
     rng = np.random.default_rng(d)
     reference, X = rng.normal(size=(600, d)), rng.normal(size=(50, d))
     if grain:
         reference, X = np.rint(reference / grain) * grain, np.rint(X / grain) * grain
-    used = []
-    tree = neighbours.cKDTree
-    monkeypatch.setattr(neighbours, "cKDTree", lambda rows: used.append(1) or tree(rows))
+    trees, tree = [], neighbours.cKDTree
+    monkeypatch.setattr(neighbours, "cKDTree", lambda rows: trees.append(rows) or tree(rows))
     for k in (1, 5, 20):
         check_nearest(X, reference, k, skip_self=False)
         check_nearest(reference, reference, k, skip_self=True)
-    assert bool(used) == (d <= 12)
+    assert bool(trees) == (way == "by tree")
 
 
-def test_a_row_with_more_duplicates_than_neighbours_is_not_its_own():
+def test_a_row_with_more_duplicates_than_neighbours_is_not_its_own(way):
     reference = np.vstack([np.zeros((400, 2)), np.ones((200, 2))])
-    for rows in (reference, reference[350:450]):  # by tree and by brute force
-        distances, indices = nearest(rows, rows, 3, skip_self=True)
-        assert (distances == 0).all()
-        assert (indices != np.arange(len(rows))[:, None]).all()
+    distances, indices = nearest(reference, reference, 3, skip_self=True)
+    assert (distances == 0).all()
+    assert (indices != np.arange(600)[:, None]).all()
 
 
 def check_nearest(X, reference, k, skip_self):
@@ -205,7 +211,7 @@ def check_nearest(X, reference, k, skip_self):
 
 @pytest.mark.parametrize("d", [3, 15])
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_knn_is_scikit_learns(d, k):
+def test_knn_is_scikit_learns(d, k, way):
     rng = np.random.default_rng(0)
     X, fresh = rng.normal(size=(700, d)), rng.normal(size=(100, d))
     distances, _ = NearestNeighbors(n_neighbors=k).fit(X).kneighbors(fresh)
@@ -215,7 +221,7 @@ def test_knn_is_scikit_learns(d, k):
 
 @pytest.mark.parametrize("d", [3, 15])
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_lof_is_scikit_learns(d, k):
+def test_lof_is_scikit_learns(d, k, way):
     rng = np.random.default_rng(0)
     X, fresh = rng.normal(size=(700, d)), 2 * rng.normal(size=(200, d))
     peer = LocalOutlierFactor(n_neighbors=k, novelty=True).fit(X)

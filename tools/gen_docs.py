@@ -141,8 +141,8 @@ def picture():
 
 
 def dots(rows, left, top, cell, css, radius):
-    """Return the rows inside the frame [-3, 4] × [-3, 3.5] as circles."""
-    x, y = (rows[:, 0] + 3) / 7, (3.5 - rows[:, 1]) / 6.5
+    """Return the rows inside the frame [-2, 3] × [-2.25, 2.75] as circles."""
+    x, y = (rows[:, 0] + 2) / 5, (2.75 - rows[:, 1]) / 5
     inside = (x > 0.04) & (x < 0.96) & (y > 0.04) & (y < 0.96)
     places = zip(left + cell * x[inside], top + cell * y[inside])
     return "".join(f'<circle class="{css}" cx="{px:.1f}" cy="{py:.1f}" r="{radius}"/>' for px, py in places)

@@ -111,11 +111,12 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         calibrator = FalseAlarmRate() if self.calibrator is None else self.calibrator
         rng = as_generator(self.random_state)
         seeds = child_seeds(rng, 2)
-        self.detector_ = seeded_clone(detector, seeds[0]).fit(X, labels)
+        self.detector_ = seeded_clone(detector, seeds[0])
         if calibrator.fitted_on == "normals" and self.cv is not None:
+            self.detector_.fit(X, labels)
             scores = self._out_of_fold(detector, X, labels, seeds[1])
         else:
-            scores = self.detector_.anomaly_score(X)
+            scores = _fit_score(self.detector_, X, labels)
             if calibrator.fitted_on == "normals" and labels is not None:
                 scores = scores[labels != ANOMALY]
         self.calibrator_ = clone(calibrator).fit(scores)
@@ -162,6 +163,13 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
     def probability(self, X: Any) -> Floats:
         """Return the probability of being an anomaly, where the calibrator gives one: (n,)."""
         return self.calibrator_.probability(self.anomaly_score(X))
+
+
+def _fit_score(detector: Any, X: Floats, y: Ints | None) -> Floats:
+    """Fit and score the training rows; a pipeline that ends in a detector cannot do both at once."""
+    if hasattr(detector, "fit_score"):
+        return detector.fit_score(X, y)
+    return detector.fit(X, y).anomaly_score(X)
 
 
 def _lenient_labels(y: Any, n: int) -> Ints:

@@ -171,7 +171,7 @@ def rank_tables(
     from assay.base import Auxiliary
     from assay.core.files import new_folder
     from assay.core.tables import write_table
-    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.quality.eap import ExpectedAnomalyPosterior, standardised
     from assay.report.ranking import RankingReport
     from assay.training.auxiliary import choose, cross_checked_gain, named_learner
     from assay.training.probe import artefact_probe
@@ -237,9 +237,9 @@ def rank_tables(
             title="Which of these auxiliary anomalies are worth training on?",
             table={name: result[name].to_pylist() for name in result.column_names},
             prior=summary["prior"],
-            X_normal=(X[y == 0] - eap.mean_) / eap.scale_,
-            X_anomaly=(X[y == 1] - eap.mean_) / eap.scale_,
-            X_aux=(X_aux - eap.mean_) / eap.scale_,
+            X_normal=standardised(X[y == 0], eap.mean_, eap.scale_),
+            X_anomaly=standardised(X[y == 1], eap.mean_, eap.scale_),
+            X_aux=standardised(X_aux, eap.mean_, eap.scale_),
             feature_names=names,
             gain=report_gain(gains, learner, test is not None),
             probe=summary["probe"],

@@ -80,7 +80,7 @@ def suggest(
     from assay.core.files import new_folder
     from assay.core.progress import silence
     from assay.core.tables import read_table, write_table
-    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.quality.eap import ExpectedAnomalyPosterior, standardised
     from assay.report.ranking import RankingReport
     from assay.training.suggest import STRENGTHS
     from assay.training.suggest import suggest as find_best
@@ -136,9 +136,9 @@ def suggest(
             | {name: table[name].to_pylist() for name in table.column_names}
             | {"selected": best.kept.tolist()},
             prior=fitted.prior_[0] / sum(fitted.prior_),
-            X_normal=(real.X[real.y == 0] - fitted.mean_) / fitted.scale_,
-            X_anomaly=(real.X[real.y == 1] - fitted.mean_) / fitted.scale_,
-            X_aux=(best.auxiliary.X - fitted.mean_) / fitted.scale_,
+            X_normal=standardised(real.X[real.y == 0], fitted.mean_, fitted.scale_),
+            X_anomaly=standardised(real.X[real.y == 1], fitted.mean_, fitted.scale_),
+            X_aux=standardised(best.auxiliary.X, fitted.mean_, fitted.scale_),
             feature_names=real.names,
             gain=None,
             probe=None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.validation import InputError
+from assay.core.validation import InputError, told
 
 
 def as_generator(random_state: Any = None) -> np.random.Generator:
@@ -34,7 +34,7 @@ def as_generator(random_state: Any = None) -> np.random.Generator:
     if random_state is None or is_seed or isinstance(random_state, np.random.SeedSequence):
         return np.random.default_rng(random_state)
     raise InputError(
-        f"random_state={random_state!r} is not understood: give None, an integer >= 0 or a numpy.random.Generator"
+        f"random_state={told(random_state)} is not understood: give None, an integer >= 0 or a numpy.random.Generator"
     )
 
 

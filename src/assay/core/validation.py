@@ -16,7 +16,15 @@ _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 
 
 class InputError(ValueError):
-    """An argument, a file or a column that cannot be used; the message says which and what to do."""
+    """An argument, a file or a column that cannot be used; the message says in one line which, and what to do."""
+
+    def __init__(self, message: object = "") -> None:
+        # What is quoted may hold line breaks: a name, a label, another library's complaint.
+        super().__init__(" ".join(line.strip() for line in str(message).splitlines()))
+
+
+class InputTypeError(InputError, TypeError):
+    """Something that is no number and no table of numbers at all."""
 
 
 class LabelWarning(UserWarning):
@@ -24,18 +32,19 @@ class LabelWarning(UserWarning):
 
 
 def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
-    """Return `X` as something scikit-learn can check, and its column names if it has any.
+    """Return `X` as an array that scikit-learn can check, and its column names if it has any.
 
-    NumPy arrays, lists and sparse matrices pass through; a dataframe of any library (pandas, polars, Arrow,
-    …) becomes a float64 array.
+    NumPy arrays pass through, objects among their values being read as numbers; a dataframe of any library (pandas,
+    polars, Arrow, …) becomes a float64 array.
 
     Raises
     ------
     InputError
-        If a dataframe's column is not numeric or holds missing values; the message names the column.
+        If a dataframe's column is not numeric or holds missing values (the message names the column), or if `X` is
+        sparse, masked or nothing that could be numbers.
     """
-    if isinstance(X, (np.ndarray, list, tuple)) or not _looks_like_a_frame(X):
-        return X, None
+    if isinstance(X, np.ndarray) or not _looks_like_a_frame(X):
+        return _as_array(X, name), None
     import narwhals.stable.v1 as nw
 
     try:
@@ -60,6 +69,37 @@ def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
     return matrix, names if all(isinstance(column, str) for column in names) else None
 
 
+def _as_array(X: Any, name: str) -> npt.NDArray[Any]:
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise InputError(f"{name} is sparse: pass {name}.toarray()")
+    if isinstance(X, np.ma.MaskedArray) and np.ma.getmaskarray(X).any():
+        raise InputError(f"{name} holds masked (missing) values; impute or drop these rows")
+    try:
+        array = X if type(X) in (np.ndarray, np.memmap) else np.asarray(X)
+        # Without this, what stands in for a number would surface as whatever its float() raises.
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = InputTypeError if isinstance(error, TypeError) else InputError
+        raise kind(f"{name} cannot be read as a table of numbers: {error}") from error
+    if array.dtype.kind in "mMV":
+        raise InputError(f"{name} holds {array.dtype}, not numbers; encode it as numbers or leave it out")
+    return array
+
+
+def as_vector(values: Any, name: str) -> Floats:
+    """Return `values` as a finite float64 array of shape (n,), n >= 0.
+
+    Raises
+    ------
+    InputError
+        If it is not one-dimensional or holds anything else.
+    """
+    array = _as_array(values, name)
+    if array.ndim != 1:
+        raise InputError(f"{name} has shape {array.shape}, expected (n,): one number a row")
+    return as_matrix(array[:, None], name, min_rows=0)[:, 0]
+
+
 def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
     """Return `X` as a finite, C-ordered float64 array of shape (n, d); never the caller's own memory changed.
 
@@ -70,14 +110,14 @@ def as_matrix(X: Any, name: str = "X", *, min_rows: int = 1) -> Floats:
         infinity.
     """
     X, names = as_table(X, name)
-    try:
-        matrix = np.asarray(X)
-        if matrix.dtype.kind not in "c":
-            matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} cannot be read as a table of numbers: {error}") from error
+    matrix = np.asarray(X)
     if matrix.dtype.kind == "c":
         raise InputError(f"{name} holds complex numbers; give real ones")
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            matrix = np.ascontiguousarray(matrix, dtype=np.float64) if matrix.ndim else matrix
+    except ValueError as error:
+        raise InputError(f"{name} cannot be read as a table of numbers: {error}") from error
     if matrix.ndim != 2:
         raise InputError(f"{name} has {matrix.ndim} dimensions, expected 2 (rows, columns); reshape it first")
     if matrix.shape[1] == 0:
@@ -120,7 +160,7 @@ def as_labels(y: Any, n: int, name: str = "y") -> Ints:
     """
     try:
         labels = np.asarray(y)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be read as labels: {error}") from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -128,7 +168,7 @@ def as_labels(y: Any, n: int, name: str = "y") -> Ints:
         raise InputError(f"{name} has shape {labels.shape}, expected ({n},): one label a row")
     labels, known = known_labels(labels)
     if not known.all():
-        strange = sorted({str(value) for value in labels[~known].ravel()[:1000]})[:5]
+        strange = sorted({str(value)[:40] for value in labels[~known].ravel()[:1000]})[:5]
         raise InputError(
             f"{name} holds {', '.join(strange)}: labels are 0 (normal), 1 (anomaly), -1 (unknown); map yours to these"
         )
@@ -139,6 +179,7 @@ def known_labels(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Bools]:
     """Return `labels` as numbers where they are some, and which of them are 0, 1 or -1."""
     # A dataframe's nullable column arrives as objects.
     is_numbers = labels.dtype.kind == "O" and all(isinstance(label, _NUMBERS) for label in labels)
+    is_numbers = is_numbers and all(abs(label) <= 1e300 for label in labels)  # some integers are no floats
     if labels.dtype.kind == "b" or is_numbers:
         labels = labels.astype(np.float64)
     if labels.dtype.kind not in "iuf":
@@ -182,21 +223,29 @@ def check_number(
     """Raise an `InputError` unless `value` is a number of [low, high] (an end is excluded where `strict_…`)."""
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     fits = isinstance(value, kinds) and not isinstance(value, bool)
+    try:
+        number = float(value) if fits else np.nan
+    except OverflowError:  # an integer beyond every float
+        number = np.nan
     if fits:
-        number = float(value)
         fits = number > low if strict_low else number >= low
         fits = fits and (number < high if strict_high else number <= high)
     if not fits:
         left, right = "(" if strict_low else "[", ")" if strict_high else "]"
         kind = "an integer" if integer else "a number"
-        raise InputError(f"{name}={value!r}: give {kind} in {left}{low:g}, {high:g}{right}")
+        raise InputError(f"{name}={told(value)}: give {kind} in {left}{low:g}, {high:g}{right}")
 
 
 def check_methods(value: Any, name: str, *methods: str) -> None:
     """Raise an `InputError` unless `value` is an instance that has `methods`."""
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
-        told = " ".join(repr(value).split())[:80]
-        raise InputError(f"{name}={told}: give an unfitted estimator with {' and '.join(methods)}")
+        raise InputError(f"{name}={told(value)}: give an unfitted estimator with {' and '.join(methods)}")
+
+
+def told(value: Any) -> str:
+    """Return what `value` looks like, in one short line."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 80 else f"{line[:79]}…"
 
 
 def _looks_like_a_frame(X: Any) -> bool:

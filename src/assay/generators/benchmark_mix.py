@@ -172,9 +172,9 @@ def foreign_sets(X: Floats, foreign: Any = None) -> list[ForeignSet]:
         foreign = {f"foreign[{i}]": rows for i, rows in enumerate(foreign)}
     sets = []
     for name, rows in foreign.items():
-        rows, labels = rows if isinstance(rows, tuple) else (rows, np.zeros(len(rows)))
+        rows, labels = rows if isinstance(rows, tuple) and len(rows) == 2 else (rows, None)
         rows = as_matrix(rows, str(name), min_rows=2)
-        labels = as_labels(labels, len(rows), f"labels of {name}")
+        labels = as_labels(np.zeros(len(rows)) if labels is None else labels, len(rows), f"labels of {name}")
         if not _taken_from(X, rows):
             sets.append((str(name), rows, labels))
     if not sets:

@@ -70,7 +70,7 @@ class _Tabular(Generator):
     """
 
     def _fit(self, X: Floats, X_anomalous: Floats | None, rng: np.random.Generator) -> None:
-        varies = np.ptp(X, axis=0) > 0
+        varies = (np.ptp(X, axis=0) > 0) & (X.std(axis=0) > 0)  # the squares of tiny numbers vanish
         if not varies.any():
             raise InputError("X_normal: all rows are equal, so there is nothing to vary; give normal rows that differ")
         self.center_ = np.where(varies, X.mean(axis=0), X[0])
@@ -606,7 +606,8 @@ class Mixup(_Tabular):
         if len(distinct) > self.max_rows:
             distinct = distinct[rng.choice(len(distinct), self.max_rows, replace=False)]
         k = min(self.n_clusters, len(distinct))
-        with threadpool_limits(1):
+        with warnings.catch_warnings(), threadpool_limits(1):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # distinct rows may be equal in squares
             clusters = KMeans(k, n_init=10, random_state=child_seeds(rng, 1)[0]).fit(distinct)
         self.labels_ = clusters.predict(Z).astype(np.int64)
 

@@ -39,9 +39,7 @@ def average_path(n: float) -> float:
 
 
 @jit
-def grow_trees(
-    X: Floats, n_trees: int, sample_size: int, max_depth: int, seed: int
-) -> Trees:
+def grow_trees(X: Floats, n_trees: int, sample_size: int, max_depth: int, seed: int) -> Trees:
     """Grow isolation trees on the rows of `X`.
 
     Returns

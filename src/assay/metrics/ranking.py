@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from assay.core.validation import InputError
+from assay.core.validation import InputError, as_vector
 
 
 def _checked(y: Any, scores: Any) -> tuple[Any, Any]:
-    y, scores = np.asarray(y).astype(bool), np.asarray(scores, dtype=np.float64)
-    if y.shape != scores.shape or y.ndim != 1:
+    y, scores = as_vector(y, "y").astype(bool), as_vector(scores, "scores")
+    if y.shape != scores.shape:
         raise InputError(f"y has shape {y.shape} and scores {scores.shape}: both must be (n,)")
-    if not np.isfinite(scores).all():
-        raise InputError("scores holds NaN or infinity: a ranking needs finite scores")
     return y, scores
 
 

@@ -51,6 +51,7 @@ from assay.core.validation import (
     check_methods,
     check_number,
     normals_and_anomalies,
+    told,
 )
 from assay.detectors.tabular.adapters import ClassifierDetector, as_detector
 from assay.detectors.tabular.ssdo import SSDO
@@ -63,6 +64,8 @@ from assay.quality.verdict import REALISTIC, reasons, verdicts
 
 #: Auxiliary rows judged at a time: bounds the memory at some (M · BLOCK) numbers.
 BLOCK = 16_384
+#: Standard deviations that count as infinitely many: squares stay finite, and scikit-learn's single precision too.
+FAR = 1e30
 REALISTIC, INDISTINGUISHABLE, UNREALISTIC, UNCERTAIN = (
     "realistic",
     "indistinguishable",
@@ -94,6 +97,12 @@ def standardiser(X: Floats) -> tuple[Floats, Floats]:
     """Return mean and scale of each column; a column that is constant up to rounding gets scale 1."""
     mean, scale = X.mean(axis=0), X.std(axis=0)
     return mean, np.where(scale > 1e-12 * np.maximum(np.abs(mean), 1e-300), scale, 1.0)
+
+
+def standardised(X: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Return `X` in standard deviations from the mean, at most `FAR` of them."""
+    with np.errstate(over="ignore"):
+        return np.clip((X - mean) / scale, -FAR, FAR)
 
 
 def probability_model(detector: Any, contamination: float) -> Any:
@@ -214,7 +223,7 @@ class ExpectedAnomalyPosterior(QualityScore):
             return
         if isinstance(self.prior, (tuple, list)):
             if len(self.prior) != 2:
-                raise InputError(f"prior={self.prior!r}: give a mean in (0, 1) or the pair (alpha, beta)")
+                raise InputError(f"prior={told(self.prior)}: give a mean in (0, 1) or the pair (alpha, beta)")
             for value in self.prior:
                 check_number(value, "prior", low=0.0, strict_low=True)
         else:
@@ -227,7 +236,7 @@ class ExpectedAnomalyPosterior(QualityScore):
             raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
         self.prior_ = self._resolve_prior(self.contamination_)
         self.mean_, self.scale_ = standardiser(X)
-        X = (X - self.mean_) / self.scale_
+        X = standardised(X, self.mean_, self.scale_)
         self.X_, self.y_ = X, y
         self.members_ = self._draw_subsets(y, rng)
         self.balls_ = fit_balls(X[normals], X[anomalies], self.members_[normals], k_min=int(self.min_neighbors))
@@ -273,14 +282,15 @@ class ExpectedAnomalyPosterior(QualityScore):
         return posterior_mean(q, counts, self.prior_), q, counts
 
     def _quality(self, X_aux: Floats) -> Floats:
-        X = (X_aux - self.mean_) / self.scale_
+        X = standardised(X_aux, self.mean_, self.scale_)
         blocks = [self._per_subset(X[first : first + BLOCK])[0].mean(axis=1) for first in range(0, len(X), BLOCK)]
         return np.concatenate(blocks)
 
     def per_subset(self, X_aux: Any) -> Floats:
         """Return φ_b for every row and subset, (l, M): its spread over the subsets is the detectors' disagreement."""
         check_is_fitted(self)
-        return self._per_subset((self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_)[0]
+        X_aux = self._check_table(X_aux, reset=False, name="X_aux")
+        return self._per_subset(standardised(X_aux, self.mean_, self.scale_))[0]
 
     def evaluate(self, X_aux: Any) -> Any:
         """Judge each row of `X_aux` and say why.
@@ -306,7 +316,7 @@ class ExpectedAnomalyPosterior(QualityScore):
         return like_input(self._evaluate(X_aux), X_aux)
 
     def _evaluate(self, X_aux: Any) -> dict[str, Any]:
-        X = (self._check_table(X_aux, reset=False, name="X_aux") - self.mean_) / self.scale_
+        X = standardised(self._check_table(X_aux, reset=False, name="X_aux"), self.mean_, self.scale_)
         parts = [self._evaluate_block(X[first : first + BLOCK]) for first in range(0, len(X), BLOCK)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -378,8 +388,8 @@ class ExpectedAnomalyPosterior(QualityScore):
             "ci": (lambda X: np.quantile(self.per_subset(X), 0.05, axis=1) > self._prior_mean(), ""),
             "verdict": (self._realistic, ""),
         }
-        if rule not in rules:
-            raise InputError(f"rule={rule!r}: choose one of {', '.join(rules)}")
+        if not isinstance(rule, str) or rule not in rules:
+            raise InputError(f"rule={told(rule)}: choose one of {', '.join(rules)}")
         keep, option = rules[rule]
         unknown = sorted(set(options) - {option})
         if unknown:
@@ -442,8 +452,8 @@ class ClassProbability(QualityScore):
         _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
         self.mean_, self.scale_ = standardiser(X)
         template = probability_model(self.detector, min(len(anomalies) / len(y), 0.49))
-        X = (X - self.mean_) / self.scale_
+        X = standardised(X, self.mean_, self.scale_)
         self.model_ = _fit_model(template, X, y, np.ones(len(y), dtype=bool), child_seeds(rng, 1)[0])
 
     def _quality(self, X_aux: Floats) -> Floats:
-        return _probabilities(self.model_, (X_aux - self.mean_) / self.scale_)
+        return _probabilities(self.model_, standardised(X_aux, self.mean_, self.scale_))

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from assay.core.random import as_generator
-from assay.core.validation import Bools, Floats, InputError, check_number
+from assay.core.validation import Bools, Floats, InputError, as_vector, check_number
 
 
 def _qualities(quality: Any) -> Floats:
-    values = np.asarray(quality, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
-        raise InputError(f"quality has shape {values.shape}: give at least one finite number a row")
+    values = as_vector(quality, "quality")
+    if len(values) == 0:
+        raise InputError("quality is empty: give one finite number a row, of at least one")
     return values
 
 

@@ -43,16 +43,10 @@ class Verdict(NamedTuple):
 
 
 VERDICTS = (
-    Verdict(
-        "realistic", "c-realistic", "triangle", "plausible here, and unlike the normals: worth training on"
-    ),
+    Verdict("realistic", "c-realistic", "triangle", "plausible here, and unlike the normals: worth training on"),
     Verdict("uncertain", "c-uncertain", "ring", "the evidence does not decide"),
-    Verdict(
-        "unrealistic", "c-unrealistic", "diamond", "where no data lie: the detector can only guess there"
-    ),
-    Verdict(
-        "indistinguishable", "c-indistinguishable", "square", "looks normal: would teach that normal is wrong"
-    ),
+    Verdict("unrealistic", "c-unrealistic", "diamond", "where no data lie: the detector can only guess there"),
+    Verdict("indistinguishable", "c-indistinguishable", "square", "looks normal: would teach that normal is wrong"),
 )
 _LAYERS = [VERDICTS[place] for place in (2, 3, 1, 0)]  #: what is drawn first lies below
 
@@ -116,9 +110,7 @@ class RankingReport:
         for name in ("X_normal", "X_anomaly", "X_aux"):
             shape = getattr(self, name).shape
             if len(shape) != 2 or shape[1] != width:
-                raise InputError(
-                    f"{name} has shape {shape}, expected (rows, {width}): one column a feature name"
-                )
+                raise InputError(f"{name} has shape {shape}, expected (rows, {width}): one column a feature name")
         if len(self.X_aux) != len(self._columns["row"]):
             raise InputError(f"X_aux has {len(self.X_aux)} rows, the table {len(self._columns['row'])}")
 
@@ -186,9 +178,7 @@ class RankingReport:
         for row in self.gain["rows"]:
             difference = row["mean"] - first["mean"]
             spread = math.hypot(row.get("std") or 0.0, first.get("std") or 0.0)
-            rows.append(
-                {**row, "difference": difference, "spread": spread, "beyond": abs(difference) > spread}
-            )
+            rows.append({**row, "difference": difference, "spread": spread, "beyond": abs(difference) > spread})
         return {**self.gain, "rows": rows}
 
     def _charts(self, directions: Sequence[Direction]) -> dict[str, str]:
@@ -311,9 +301,7 @@ class Direction(NamedTuple):
     def leaders(self, names: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
         """Return the features that weigh most, with their weights."""
         places = np.argsort(-np.abs(self.weights), kind="stable")[:count]
-        return [
-            (svg.shorten(names[place], 60), self.weights[place]) for place in places if self.weights[place]
-        ]
+        return [(svg.shorten(names[place], 60), self.weights[place]) for place in places if self.weights[place]]
 
 
 def _main_directions(X: Floats) -> list[Direction]:

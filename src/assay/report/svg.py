@@ -190,12 +190,8 @@ def scatter(
     finite = [_finite(one) for one in series]
     missing = sum(len(one.x) for one in series) - sum(len(one.x) for one in finite)
     series = [one for one in finite if len(one.x)]
-    x_limits = x_limits or robust_limits(
-        np.concatenate([one.x for one in series] or [np.zeros(1)]), reach=1e9
-    )
-    y_limits = y_limits or robust_limits(
-        np.concatenate([one.y for one in series] or [np.zeros(1)]), reach=1e9
-    )
+    x_limits = x_limits or robust_limits(np.concatenate([one.x for one in series] or [np.zeros(1)]), reach=1e9)
+    y_limits = y_limits or robust_limits(np.concatenate([one.y for one in series] or [np.zeros(1)]), reach=1e9)
     far = sum(int((_outside(one.x, x_limits) | _outside(one.y, y_limits)).sum()) for one in series)
     drawn = [_thinned(one, cap) for one in series]
 
@@ -254,9 +250,7 @@ def histograms(
         chart.swatch(axes.left + 4, base - panel - 9, one)
         chart.text(axes.left + 14, base - panel - 5, f"{shorten(one.label, 24)}: {len(one.x):,}")
         chart.text(axes.right, base - panel - 5, f"tallest bar {counts.max():,}", "faint", "end")
-        chart.add(
-            f'<path class="fill {escape(one.css)}" d="{_bars_path(axes.x(edges), base, counts, panel)}"/>'
-        )
+        chart.add(f'<path class="fill {escape(one.css)}" d="{_bars_path(axes.x(edges), base, counts, panel)}"/>')
         chart.line(axes.left, base, axes.right, base, "axis")
         axes.uprights(rules, base - panel, base, named=row == 0)
     return chart.svg([f"{one.label} {len(one.x):,}" for one in series])
@@ -363,9 +357,7 @@ def shares(labels: Sequence[str], counts: Sequence[int], css: Sequence[str], *, 
     return chart.svg([f"{label} {percent(count, total)}" for label, count in zip(labels, counts)])
 
 
-def lines(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, rules: Sequence[Rule] = ()
-) -> str:
+def lines(series: Sequence[Series], *, title: str, x_label: str, y_label: str, rules: Sequence[Rule] = ()) -> str:
     """Draw one line a class through its points, with whiskers where `error` is given.
 
     Parameters
@@ -385,9 +377,7 @@ def lines(
     series = [one for one in map(_finite, series) if len(one.x)]
     errors = [np.zeros(len(one.x)) if one.error is None else np.nan_to_num(one.error) for one in series]
     marks = [rule.value for rule in rules]
-    y = np.concatenate(
-        [one.y + side * error for one, error in zip(series, errors) for side in (-1, 1)] + [marks]
-    )
+    y = np.concatenate([one.y + side * error for one, error in zip(series, errors) for side in (-1, 1)] + [marks])
     x_limits = robust_limits(np.concatenate([one.x for one in series] or [np.zeros(1)]), reach=1e9)
 
     chart = _Chart(title)

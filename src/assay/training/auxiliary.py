@@ -28,7 +28,17 @@ from assay.base import Detector, QualityScore
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
-from assay.core.validation import Bools, Floats, InputError, Ints, as_labels, as_matrix, normals_and_anomalies
+from assay.core.validation import (
+    Bools,
+    Floats,
+    InputError,
+    Ints,
+    as_labels,
+    as_matrix,
+    as_vector,
+    normals_and_anomalies,
+    told,
+)
 from assay.detectors.tabular.adapters import ClassifierDetector, as_detector
 from assay.metrics.ranking import average_precision, roc_auc
 from assay.quality.eap import ExpectedAnomalyPosterior
@@ -91,8 +101,8 @@ def judge_auxiliary(quality: Any, X: Floats, y: Ints, X_aux: Floats, seed: int) 
     if isinstance(quality, QualityScore) or hasattr(quality, "quality"):
         judge = seeded_clone(quality, seed).fit(X, y)
         return judge.quality(X_aux), judge
-    values = np.asarray(quality, dtype=np.float64)
-    if values.shape != (len(X_aux),) or not np.isfinite(values).all():
+    values = as_vector(quality, "quality")
+    if len(values) != len(X_aux):
         raise InputError(f"quality has shape {values.shape}: give one finite number for each of {len(X_aux)} rows")
     return values, None
 
@@ -105,7 +115,9 @@ def choose(values: Floats, judge: Any, X_aux: Floats, rule: str, seed: int) -> B
         return keep_top(values, random_state=seed)
     if hasattr(judge, "select"):
         return np.asarray(judge.select(X_aux, rule=rule), dtype=bool)
-    raise InputError(f"rule={rule!r} needs a judge that knows it: choose 'otsu' or 'top', or pass quality=None for EAP")
+    raise InputError(
+        f"rule={told(rule)} needs a judge that knows it: choose 'otsu' or 'top', or pass quality=None for EAP"
+    )
 
 
 def train_with_auxiliary(
@@ -159,7 +171,7 @@ def train_with_auxiliary(
     True
     """
     if how not in ("filter", "weight"):
-        raise InputError(f"how={how!r}: choose 'filter' or 'weight'")
+        raise InputError(f"how={told(how)}: choose 'filter' or 'weight'")
     X, X_aux = as_matrix(X), as_matrix(X_aux, "X_aux")
     if X_aux.shape[1] != X.shape[1]:
         raise InputError(f"X_aux has {X_aux.shape[1]} columns, X has {X.shape[1]}: they must be the same columns")

@@ -29,7 +29,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from assay.base import Auxiliary
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
-from assay.core.validation import Bools, Floats, InputError, as_matrix
+from assay.core.validation import Bools, Floats, InputError, as_matrix, told
 from assay.metrics.ranking import roc_auc
 
 #: Rows of either kind that the classifier sees at most.
@@ -92,7 +92,9 @@ def artefact_probe(X_normal: Any, X_aux: Any, *, feature_names: Any = None, rand
     X_aux = as_matrix(X_aux if origin is None else origin.X, "X_aux")
     if X_aux.shape[1] != X_normal.shape[1]:
         raise InputError(f"X_aux has {X_aux.shape[1]} columns, X_normal has {X_normal.shape[1]}")
-    names = [f"x{f}" for f in range(X_normal.shape[1])] if feature_names is None else [str(f) for f in feature_names]
+    names = [f"x{f}" for f in range(X_normal.shape[1])] if feature_names is None else _names(feature_names)
+    if len(names) != X_normal.shape[1]:
+        raise InputError(f"feature_names holds {len(names)} names, X_normal has {X_normal.shape[1]} columns")
     changed = np.ones(X_aux.shape, dtype=bool) if origin is None else origin.touched
     off_grid = _off_grid(X_normal, X_aux, changed, names)
     real_rows = {row.tobytes() for row in X_normal + 0.0}
@@ -118,6 +120,12 @@ def artefact_probe(X_normal: Any, X_aux: Any, *, feature_names: Any = None, rand
     else:
         verdict = f"No sign that they give themselves away (AUROC {auroc:.2f} outside what was changed)."
     return ProbeResult(auroc, p_value, off_grid, copies, verdict, not found)
+
+
+def _names(feature_names: Any) -> list[str]:
+    if isinstance(feature_names, str) or not hasattr(feature_names, "__iter__"):
+        raise InputError(f"feature_names={told(feature_names)}: give one name a column")
+    return [str(name) for name in feature_names]
 
 
 def _off_grid(X_normal: Floats, X_aux: Floats, changed: Bools, names: list[str]) -> dict[str, float]:

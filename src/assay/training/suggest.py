@@ -38,7 +38,7 @@ from assay.core.validation import (
     normals_and_anomalies,
 )
 from assay.kernels.neighbours import nearest
-from assay.quality.eap import ExpectedAnomalyPosterior
+from assay.quality.eap import ExpectedAnomalyPosterior, standardised
 from assay.quality.verdict import INDISTINGUISHABLE, REALISTIC, UNREALISTIC
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -224,8 +224,8 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
 def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, kept: Floats) -> float:
     if len(kept) == 0:
         return 0.0
-    Z = (X - judge.mean_) / judge.scale_
+    Z = standardised(X, judge.mean_, judge.scale_)
     anomalies = Z[y == 1]
-    to_auxiliary = nearest(anomalies, (kept - judge.mean_) / judge.scale_, 1)[0][:, 0]
+    to_auxiliary = nearest(anomalies, standardised(kept, judge.mean_, judge.scale_), 1)[0][:, 0]
     to_normal = nearest(anomalies, Z[y == 0], 1)[0][:, 0]
     return float((to_auxiliary < to_normal).mean())

@@ -23,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from assay.base import Detector
 from assay.core.clone import seeded_clone
-from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints, check_methods, check_number
+from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints, check_methods, check_number, told
 
 
 class WrappedDetector(Detector):
@@ -108,7 +108,7 @@ class ClassifierDetector(Detector):
 
     def _check_parameters(self) -> None:
         if self.calibration not in ("sigmoid", "isotonic", None):
-            raise InputError(f"calibration={self.calibration!r}: choose 'sigmoid', 'isotonic' or None")
+            raise InputError(f"calibration={told(self.calibration)}: choose 'sigmoid', 'isotonic' or None")
         if self.estimator is not None:
             check_methods(self.estimator, "estimator", "fit")
         check_number(self.cv, "cv", low=2, integer=True)
@@ -186,7 +186,9 @@ def as_detector(estimator: Any) -> Detector:
         return ClassifierDetector(estimator)
     if hasattr(estimator, "fit") and (hasattr(estimator, "score_samples") or hasattr(estimator, "decision_function")):
         return WrappedDetector(estimator)
-    raise InputError(f"detector={estimator!r} has neither score_samples nor decision_function: it cannot score rows")
+    raise InputError(
+        f"detector={told(estimator)} has neither score_samples nor decision_function: it cannot score rows"
+    )
 
 
 def _is_pyod(estimator: Any) -> bool:

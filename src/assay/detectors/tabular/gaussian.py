@@ -50,5 +50,7 @@ class Mahalanobis(Detector):
         self.cholesky_ = np.linalg.cholesky(covariance + 1e-9 * np.eye(X.shape[1]))
 
     def _score(self, X: Floats) -> Floats:
-        white = solve_triangular(self.cholesky_, ((X - self.mean_) / self.scale_).T, lower=True)
+        # What is farther than that must not overflow when it is squared.
+        far = np.clip((X - self.mean_) / self.scale_, -1e140, 1e140)
+        white = solve_triangular(self.cholesky_, far.T, lower=True)
         return np.square(white).sum(axis=0)

@@ -82,8 +82,8 @@ class NoiseContrastive(Detector):
         classifier = RandomForestClassifier(200, min_samples_leaf=5) if self.classifier is None else self.classifier
         n_noise = max(1, round(self.ratio * len(X)))
         noise = seeded_clone(generator, seeds[0]).fit(X).sample(n_noise)
-        spread = X.std(axis=0)
-        self.mean_, self.scale_ = X.mean(axis=0), np.where(np.ptp(X, axis=0) > 0, spread, 1.0)
+        spread, varies = X.std(axis=0), np.ptp(X, axis=0) > 0
+        self.mean_, self.scale_ = X.mean(axis=0), np.where(varies & (spread > 0), spread, 1.0)
         rows = self._standardised(np.vstack([X, noise.X]))
         is_normal = np.repeat([1, 0], [len(X), n_noise])
         self.classifier_ = seeded_clone(classifier, seeds[1]).fit(rows, is_normal)

@@ -144,18 +144,28 @@ class SSDO(Detector):
         check_number(self.alpha, "alpha", low=0.0)
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
+        self._learn(X, y, rng)
+
+    def _fit_score(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> Floats:
+        return self._posterior(X, self._learn(X, y, rng))
+
+    def _learn(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> Floats:
+        """Fit, and return the prior detector's scores of the training rows."""
         prior = IsolationForest() if self.detector is None else self.detector
-        self.detector_ = seeded_clone(prior, int(rng.integers(2**31 - 1))).fit(X)
-        scores = self.detector_.anomaly_score(X)
+        self.detector_ = seeded_clone(prior, int(rng.integers(2**31 - 1)))
+        scores: Floats = self.detector_.fit_score(X)
         self.low_, self.high_ = float(scores.min()), float(scores.max())
         k = min(int(self.n_neighbors), len(X) - 1)
         self.eta_ = harmonic_length(nearest(X, X, k, skip_self=True)[0][:, -1])
         known = np.full(len(X), -1) if y is None else y
         self.anomalies_, self.normals_ = X[known == ANOMALY], X[known == NORMAL]
+        return scores
 
     def _score(self, X: Floats) -> Floats:
-        prior = (self.detector_.anomaly_score(X) - self.low_) / max(self.high_ - self.low_, 1e-300)
-        prior = np.clip(prior, 0.0, 1.0)
+        return self._posterior(X, self.detector_.anomaly_score(X))
+
+    def _posterior(self, X: Floats, scores: Floats) -> Floats:
+        prior = np.clip((scores - self.low_) / max(self.high_ - self.low_, 1e-300), 0.0, 1.0)
         anomalous = self.alpha * kernel_sums(X, self.anomalies_, self.eta_)
         normal = self.alpha * kernel_sums(X, self.normals_, self.eta_)
         return (prior + anomalous) / (1.0 + anomalous + normal)
