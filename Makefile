@@ -42,10 +42,11 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/small_pools.py
 	$(BIN)/python proofs/official_pools.py
 	$(BIN)/python proofs/suggest.py
+	$(BIN)/python proofs/bundled_gain.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/eap.py
-	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/memory.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -28,7 +28,9 @@ def cell(value):
 
 def write(name, title, columns, rows, notes="", data=""):
     """Write results/NAME.md and print it."""
-    command = shlex.join(["python", *[os.path.relpath(sys.argv[0], ROOT)], *sys.argv[1:]])
+    # Where a checkout or an interpreter lies is nobody else's business.
+    arguments = ["PATH" if os.path.isabs(argument) else argument for argument in sys.argv[1:]]
+    command = shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *arguments])
     used = ", ".join(f"{library} {number}" for library, number in versions().items())
     lines = [
         f"# {title}",

@@ -379,9 +379,9 @@ def test_skops_missing(tmp_path, monkeypatch):
     save(WrappedDetector(OneClassSVM()), tmp_path / "saved")
     monkeypatch.setitem(sys.modules, "skops.io", None)
     save(Quantile(), tmp_path / "plain")
-    with pytest.raises(MissingExtra, match=r"assay\[skops\]"):
+    with pytest.raises(MissingExtra, match=r"the extra .skops."):
         save(WrappedDetector(OneClassSVM()), tmp_path / "again")
-    with pytest.raises(MissingExtra, match=r"assay\[skops\]"):
+    with pytest.raises(MissingExtra, match=r"the extra .skops."):
         load(tmp_path / "saved")
     assert sorted(os.listdir(tmp_path)) == ["plain", "saved"]
 

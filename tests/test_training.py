@@ -251,8 +251,8 @@ def test_suggest_is_reproducible_and_leaves_out_what_it_cannot_use():
     ("arguments", "message"),
     [
         ({"generators": ["smot"]}, "smote"),
-        ({"generators": []}, "empty"),
-        ({"strengths": []}, "empty"),
+        ({"generators": []}, "at least one"),
+        ({"strengths": []}, "at least one"),
         ({"strengths": [-1]}, "strengths"),
         ({"n": 1}, "n="),
     ],

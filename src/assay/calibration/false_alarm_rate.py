@@ -56,7 +56,7 @@ class FalseAlarmRate(Calibrator):
         if k > n:
             warnings.warn(
                 f"{n} normal scores cannot promise a rate of {self.rate:g}: the threshold is their largest, which "
-                f"promises {1 / (n + 1):.3g}; give at least {math.ceil(1 / self.rate - 1 - 1e-9)} normal rows",
+                f"promises {1 / (n + 1):.3g}; give at least {np.ceil(1 / self.rate - 1 - 1e-9):.0f} normal rows",
                 UserWarning,
                 stacklevel=2,
             )

@@ -65,4 +65,5 @@ class Squash(Calibrator):
         length = self.threshold_ - self.floor_
         if length <= 0:  # at least the share 1 - γ of the training scores is zero: whatever exceeds zero stands out
             return np.where(scores > 0, 1.0, 0.0)
-        return 1.0 - np.exp2(-np.square(np.maximum(scores, 0.0) / length))
+        with np.errstate(over="ignore"):  # infinitely far beyond the threshold: surely anomalous
+            return 1.0 - np.exp2(-np.square(np.maximum(scores, 0.0) / length))

@@ -26,4 +26,5 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.split(".")[0]
-        raise MissingExtra(f'{purpose} needs {library}: pip install "assay[{extra}]"') from error
+        message = f"{purpose} needs {library}, which the extra {extra!r} brings: pip install {library}"
+        raise MissingExtra(message) from error

@@ -16,9 +16,10 @@ the tree (known kinds, bounded depth, classes of the allow-list, parameters as i
 that end in an underscore) and the types inside the skops parts. No pickle, no eval, and no name is looked up
 outside the list.
 
-The hashes find damage, not malice: they are no signature, and who can write the folder can write them too.
-Such a folder still runs no code of its own, but its numbers may be wrong on purpose; child indices of a tree
-that point outside its arrays can crash the process that scores with it. Load what you would trust as data.
+The hashes find damage, not malice: they are no signature, and who can write the folder can write them too. Such a
+folder still runs no code of its own, but its numbers may be wrong on purpose. Assay's own trees are checked to hang
+together; those of a scikit-learn estimator inside are not, and can crash the process that scores with them. Load what
+you would trust as data.
 """
 
 from __future__ import annotations
@@ -473,6 +474,8 @@ class _Reader:
             system = cls(**{name: value() for name, value in parameters.items()})
             for name, value in fitted.items():
                 setattr(system, name, value())
+            if hasattr(system, "_check_fitted"):
+                system._check_fitted()
             return system
 
         return build

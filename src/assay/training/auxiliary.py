@@ -6,8 +6,8 @@ the real rows and these.
 `cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of
 `n_splits` random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are
 judged and the detector is trained on one half, and the ROC AUC and average precision are taken on the other.
-With a test set of its own (`test`), all real rows train and only the seeds differ between the rounds. Five
-arms share each round: the real rows alone, all auxiliary rows added, the kept ones, as many chosen at random,
+With a test set of its own (`test`), all real rows train, and each round judges on a bootstrap sample of the test
+rows. Five arms share each round: the real rows alone, all auxiliary rows added, the kept ones, as many chosen at random,
 and all weighted by quality where the detector takes weights. The auxiliary rows are the same in every round:
 rows of `X` must not be among them.
 """
@@ -200,6 +200,12 @@ def _train(detector: Detector, X: Floats, y: Ints, X_aux: Floats, row_weights: F
     return fitted
 
 
+def _resampled(y: Ints, rng: np.random.Generator) -> Ints:
+    """Return a bootstrap sample of the rows, class by class: as many of each kind as there are."""
+    rows = [rng.choice(np.flatnonzero(y == label), size=int((y == label).sum())) for label in (0, 1)]
+    return np.concatenate(rows)
+
+
 def cross_checked_gain(
     detector: Any,
     X: Any,
@@ -244,7 +250,7 @@ def cross_checked_gain(
     records: dict[str, list[tuple[float, float, int]]] = {}
     for seed in progress(child_seeds(rng, n_splits), "cross-checking the gain", total=n_splits):
         split = np.random.default_rng(seed)
-        train, judged = np.arange(len(X)), np.arange(len(X_test))
+        train, judged = np.arange(len(X)), _resampled(y_test, split)
         if test is None:
             train = np.concatenate([split.permutation(group)[: len(group) // 2] for group in (normals, anomalies)])
             judged = np.setdiff1d(np.arange(len(X)), train)

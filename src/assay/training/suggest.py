@@ -36,6 +36,7 @@ from assay.core.validation import (
     as_matrix,
     check_number,
     normals_and_anomalies,
+    told,
 )
 from assay.kernels.neighbours import nearest
 from assay.quality.eap import ExpectedAnomalyPosterior, standardised
@@ -158,12 +159,11 @@ def suggest(
     y = as_labels(y, len(X))
     normals, anomalies = normals_and_anomalies(y, min_normals=7, min_anomalies=1)
     check_number(n, "n", low=2, integer=True)
-    if len(strengths) == 0:
-        raise InputError("strengths is empty: give at least one number > 0")
+    _check_sequence(strengths, "strengths", "numbers > 0")
     for strength in strengths:
         check_number(strength, "strengths", low=0.0, strict_low=True)
     rng = as_generator(random_state)
-    named = _resolve(generators, n_anomalies=len(anomalies))
+    named = _resolve(generators, n_anomalies=len(np.unique(X[anomalies], axis=0)))
     seeds = child_seeds(rng, len(named) + 1)
     judge = seeded_clone(ExpectedAnomalyPosterior() if judge is None else judge, seeds[0]).fit(X, y)
     batches: list[tuple[str, float, Generator, Auxiliary]] = []
@@ -207,6 +207,7 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
     if generators is None:
         classes = [(entry.name, load_class(entry)) for entry in of_role("generator", "tables")]
         return [(name, cls()) for name, cls in classes if n_anomalies >= 2 or not cls.needs_anomalies]
+    _check_sequence(generators, "generators", "names or generators")
     named = []
     for generator in generators:
         if isinstance(generator, Generator):
@@ -216,9 +217,12 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
             named.append((str(generator), load_class(find(str(generator), "generator"))()))
         except KeyError as error:
             raise InputError(f"generators: {error.args[0]}") from error
-    if not named:
-        raise InputError("generators is empty: name at least one, or leave it out for all")
     return named
+
+
+def _check_sequence(values: Any, name: str, what: str) -> None:
+    if not isinstance(values, (list, tuple, np.ndarray)) or len(values) == 0:
+        raise InputError(f"{name}={told(values)}: give a list of {what}, at least one")
 
 
 def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, kept: Floats) -> float:

@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from assay.base import Detector
-from assay.core.validation import Floats, Ints, check_number
+from assay.core.validation import Floats, InputError, Ints, check_number
 from assay.kernels.isolation import average_path, grow_trees, mean_paths
 
 
@@ -74,6 +74,25 @@ class IsolationForest(Detector):
         seed = int(rng.integers(2**62))
         trees = grow_trees(X, int(self.n_trees), self.sample_size_, depth, seed)
         self.feature_, self.threshold_, self.left_, self.path_, self.root_, self.levels_ = trees
+
+    def _check_fitted(self) -> None:
+        """Refuse trees whose walk would leave their arrays or not end, as only a crafted saved folder can hold."""
+        if not hasattr(self, "left_"):
+            return
+        nodes, here = len(self.left_), np.arange(len(self.left_))
+        leaf = self.left_ == here
+        arrays = (self.feature_, self.threshold_, self.path_)
+        sound = (
+            all(array.shape == (nodes,) for array in arrays)
+            and self.root_.shape == self.levels_.shape
+            and bool(((self.feature_ >= 0) & (self.feature_ < self.n_features_in_)).all())
+            and bool((leaf | ((self.left_ > here) & (self.left_ < nodes - 1))).all())
+            and bool(np.isinf(self.threshold_[leaf]).all())
+            and bool(((self.root_ >= 0) & (self.root_ < nodes)).all())
+            and bool(((self.levels_ >= 0) & (self.levels_ < 64)).all())
+        )
+        if not sound:
+            raise InputError("the saved isolation forest holds trees that do not hang together")
 
     def _score(self, X: Floats) -> Floats:
         trees = (self.feature_, self.threshold_, self.left_, self.path_, self.root_, self.levels_)
