@@ -446,14 +446,14 @@ def test_overwriting_replaces_everything(tmp_path):
 def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
     with new_folder(tmp_path / "folder") as work:
         (work / "old").write_text("old")
-    rename = os.rename
+    replace = os.replace
 
     def failing(source, target):
-        if Path(target) == tmp_path / "folder" and ".old." not in str(source):
+        if Path(target) == tmp_path / "folder" and ".assay-old" not in str(source):
             raise OSError("disk went away")
-        rename(source, target)
+        replace(source, target)
 
-    monkeypatch.setattr(files.os, "rename", failing)
+    monkeypatch.setattr(files.os, "replace", failing)
     with pytest.raises(OSError, match="went away"), new_folder(tmp_path / "folder", overwrite=True) as work:
         (work / "new").write_text("new")
     assert (tmp_path / "folder" / "old").read_text() == "old"

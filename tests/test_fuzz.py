@@ -20,13 +20,10 @@ every warning, every non-finite score and whatever takes longer than 20 seconds 
 stay small: what does not fit into memory is not malformed.
 """
 
-import contextlib
 import datetime
 import decimal
 import inspect
-import io
 import os
-import sys
 import warnings
 from pathlib import Path
 
@@ -46,13 +43,13 @@ from assay import ExpectedAnomalyPosterior, artefact_probe, suggest, train_with_
 from assay.base import Auxiliary
 from assay.calibration.calibrated import Calibrated
 from assay.catalogue import SYSTEMS, find, load_class, of_role
-from assay.cli import main
 from assay.core.extras import MissingExtra
 from assay.core.tables import read_table
 from assay.core.validation import LabelWarning
 from assay.detectors.tabular.neighbours import KNN
 from assay.metrics.ranking import average_precision, roc_auc
 from assay.quality.selection import keep_otsu, keep_top, weights
+from commands import contents, run
 
 DETECTORS = [entry.name for entry in of_role("detector")]
 GENERATORS = [entry.name for entry in of_role("generator")]
@@ -530,7 +527,11 @@ def seeded(system):
        strength=st.sampled_from([None, 0, 0.5, 2, 1e6, -1, np.nan, np.inf, "1", 1e7]))  # fmt: skip
 def test_generators(system, table, anomalies, n, strength):
     model = outcome(make(system, random_state=0).fit, table, anomalies)
-    for one in (model, outcome(make(system, random_state=0).fit, table, AUX), outcome(make(system, random_state=0).fit, X, anomalies)):
+    for one in (
+        model,
+        outcome(make(system, random_state=0).fit, table, AUX),
+        outcome(make(system, random_state=0).fit, X, anomalies),
+    ):
         if one is None:
             continue
         rows = outcome(one.sample, n, strength)
@@ -574,7 +575,12 @@ def test_calibrators(system, scores, fresh):
 
 
 @fuzz("calibrated")
-@given(given_=tables_and_labels(), other=tables(), detector=st.sampled_from(DETECTORS), calibrator=st.sampled_from(CALIBRATORS))
+@given(
+    given_=tables_and_labels(),
+    other=tables(),
+    detector=st.sampled_from(DETECTORS),
+    calibrator=st.sampled_from(CALIBRATORS),
+)
 def test_calibrated(given_, other, detector, calibrator):
     table, labels = given_
     model = outcome(Calibrated(make(detector), make(calibrator), random_state=0).fit, table, labels)
@@ -600,7 +606,9 @@ def test_training(given_, auxiliary, good, quality, detector, how, rule):
     table, labels = (X, Y) if good == "real" else given_
     auxiliary = AUX if good == "auxiliary" else auxiliary
     quality = ExpectedAnomalyPosterior(n_subsets=3) if quality is None else quality
-    trained = outcome(train_with_auxiliary, detector, table, labels, auxiliary, quality, how=how, rule=rule, random_state=0)
+    trained = outcome(
+        train_with_auxiliary, detector, table, labels, auxiliary, quality, how=how, rule=rule, random_state=0
+    )
     if trained is not None:
         check_scores(trained.quality)
         check_scores(outcome(trained.detector.anomaly_score, table))
@@ -772,34 +780,16 @@ def sandbox(tmp_path_factory):
     (root / "full" / "letter.txt").write_text("dear me")
     before = Path.cwd()
     os.chdir(root)
-    assert run(["fit", "knn", "--train", "train.csv", "--label", "label", "--drop", "id", "--out", "model"])[0] == 0
+    assert run("fit", "knn", "--train", "train.csv", "--label", "label", "--drop", "id", "--out", "model").code == 0
     yield root
     os.chdir(before)
-
-
-def run(line):
-    """Return exit code, standard output and standard error of a command, run here."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["assay", *line]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = before
-    return ended.value.code, out.getvalue(), err.getvalue()
-
-
-def contents(root):
-    return {
-        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))
-    }
 
 
 @fuzz("command line")
 @given(line=arguments())
 def test_command_lines(sandbox, line):
     before = contents(sandbox)
-    code, out, err = run(line)
+    code, out, err = run(*line)
     assert code in (0, 2)
     after = contents(sandbox)
     if code == 2:

@@ -36,7 +36,7 @@ from assay.calibration.false_alarm_rate import FalseAlarmRate
 from assay.calibration.quantile import Quantile
 from assay.calibration.squash import Squash
 from assay.catalogue import SYSTEMS, load_class
-from assay.core import store
+from assay.core import files, store
 from assay.core.extras import MissingExtra
 from assay.core.store import ARRAYS, FORMAT, TREE, StoreError, _digest, load, save
 from assay.core.validation import InputError
@@ -477,7 +477,7 @@ def test_killed_outright_between_the_two_renames(tmp_path, monkeypatch):
             save(Quantile(0.2), tmp_path / "saved", overwrite=True)
     assert not (tmp_path / "saved").exists()
     assert load(tmp_path / "saved").contamination == 0.1
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="exists and is not empty"):
         save(Quantile(0.3), tmp_path / "saved")
     save(Quantile(0.3), tmp_path / "saved", overwrite=True)
     assert load(tmp_path / "saved").contamination == 0.3
@@ -489,8 +489,8 @@ def test_killed_for_real(tmp_path):
     code = """
 import os, signal
 from assay import Quantile, save
-from assay.core import store
-store._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from assay.core import files
+files._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 save(Quantile(), "saved")
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode != 0
@@ -513,8 +513,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
 
 def test_everything_is_flushed_before_the_rename(tmp_path, monkeypatch):
     events = []
-    real_flush, real_replace = store._flush, os.replace
-    monkeypatch.setattr(store, "_flush", lambda path: (events.append(Path(path).name), real_flush(path)))
+    real_sync, real_replace = files._sync, os.replace
+    monkeypatch.setattr(files, "_sync", lambda path: (events.append(Path(path).name), real_sync(path)))
     monkeypatch.setattr(os, "replace", lambda a, b: (events.append("rename"), real_replace(a, b)))
     save(WrappedDetector(OneClassSVM()).fit(X), tmp_path / "saved")
     before = events[: events.index("rename")]

@@ -33,15 +33,21 @@ app.command("info")(catalogue.info)
 app.command("demo")(demo.demo)
 
 
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from assay import __version__
 
         typer.echo(f"assay {__version__}")
         raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and stop.", is_eager=True, callback=_version
+    ),
+) -> None:
+    pass
 
 
 def main() -> None:

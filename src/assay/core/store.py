@@ -32,8 +32,6 @@ import json
 import math
 import os
 import re
-import secrets
-import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -46,7 +44,7 @@ import numpy.typing as npt
 
 from assay.catalogue import SYSTEMS
 from assay.core.extras import require
-from assay.core.files import sha256_of
+from assay.core.files import aside_of, new_folder, sha256_of
 from assay.core.validation import InputError
 
 FORMAT = 1
@@ -128,14 +126,7 @@ def save(system: Any, folder: str | os.PathLike[str], *, overwrite: bool = False
     tree = writer.encode(system, name)
     if not target.parent.is_dir():
         raise InputError(f"folder {target}: {target.parent} is no folder; create it first")
-    _clear_leftovers(target)
-    _check_target(target, overwrite)
-    temporary = target.with_name(_prefix(target) + secrets.token_hex(8))
-    try:
-        temporary.mkdir()
-    except OSError as error:
-        raise InputError(f"folder {target} cannot be written: {error.strerror or error}") from error
-    try:
+    with new_folder(target, overwrite=overwrite, ours=_is_ours) as temporary:
         writer.write_parts(temporary)
         hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         document = {"format": FORMAT, "assay": __version__, "files": hashes, "system": tree}
@@ -143,11 +134,6 @@ def save(system: Any, folder: str | os.PathLike[str], *, overwrite: bool = False
         if len(text) > MAX_BYTES:
             raise InputError(f"system: {len(text)} bytes beside its arrays, at most {MAX_BYTES} can be saved")
         (temporary / TREE).write_text(text, encoding="ascii")
-        for path in [*temporary.iterdir(), temporary]:
-            _flush(path)
-        _publish(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -171,8 +157,8 @@ def load(folder: str | os.PathLike[str]) -> Any:
         If it needs a library that is not installed.
     """
     target = _absolute(folder)
-    if not target.exists() and _aside(target).is_dir():  # a save was killed between its two renames
-        target = _aside(target)
+    if not target.exists() and aside_of(target).is_dir():  # a save was killed between its two renames
+        target = aside_of(target)
     try:
         return _Reader(target).plan_system()()
     except (StoreError, ImportError):
@@ -507,6 +493,10 @@ def _is_part(name: str) -> bool:
     return name == ARRAYS or re.fullmatch(r"part_[0-9]{1,6}\.skops", name) is not None
 
 
+def _is_ours(name: str) -> bool:
+    return name == TREE or _is_part(name)
+
+
 def _digest(document: Node) -> str:
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -516,59 +506,3 @@ def _absolute(folder: Any) -> Path:
     if not isinstance(folder, (str, os.PathLike)) or "\0" in str(folder):
         raise InputError(f"folder={folder!r}: give the path of a folder")
     return Path(os.path.abspath(folder))
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name}.assay-new-"
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.assay-old")
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Remove what a killed save left beside `target`, or bring the old folder back if the target is gone."""
-    if _aside(target).is_dir() and not os.path.lexists(target):
-        os.replace(_aside(target), target)
-    leftovers = [path for path in target.parent.iterdir() if path.name.startswith(_prefix(target))]
-    for path in [_aside(target), *leftovers]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise InputError(f"folder {target}: a file or a link has that name; give another one")
-    if not overwrite:
-        raise InputError(f"folder {target} exists already; give another name or pass overwrite=True")
-    for path in target.iterdir():
-        if path.name != TREE and not _is_part(path.name):
-            raise InputError(f"folder {target} holds {path.name!r}, which Assay did not save; it is left alone")
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    """Give the finished folder its name; an old folder steps aside, and comes back if that fails."""
-    old = _aside(target) if target.exists() else None
-    if old is not None:
-        os.replace(target, old)
-    try:
-        os.replace(temporary, target)
-    except BaseException:
-        if old is not None:
-            os.replace(old, target)
-        raise
-    _flush(target.parent)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return  # elsewhere folders cannot be opened
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

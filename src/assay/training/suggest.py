@@ -221,8 +221,10 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
 
 
 def _check_sequence(values: Any, name: str, what: str) -> None:
-    if not isinstance(values, (list, tuple, np.ndarray)) or len(values) == 0:
-        raise InputError(f"{name}={told(values)}: give a list of {what}, at least one")
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        raise InputError(f"{name}={told(values)}: give a list of {what}")
+    if len(values) == 0:
+        raise InputError(f"{name} is empty: give a list of {what}, at least one")
 
 
 def _coverage(judge: ExpectedAnomalyPosterior, X: Floats, y: Any, kept: Floats) -> float:
