@@ -35,18 +35,21 @@ from assay.core.validation import (
 )
 
 
-class System(BaseEstimator):
-    """Whatever is fitted on a table: checks the input and remembers its width and its column names.
-
-    The constructor of a system only stores; what `fit` learns ends in an underscore.
-    """
+class _Estimator(BaseEstimator):
+    """scikit-learn's base, which inspects a constructor once instead of at every clone: EAP clones hundreds."""
 
     @classmethod
     @cache
     def _get_param_names(cls) -> list[str]:
-        # scikit-learn inspects the signature anew each time; EAP clones hundreds of detectors.
         names: list[str] = super()._get_param_names()
         return names
+
+
+class System(_Estimator):
+    """Whatever is fitted on a table: checks the input and remembers its width and its column names.
+
+    The constructor of a system only stores; what `fit` learns ends in an underscore.
+    """
 
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
         """Return `X` as a finite float64 array (n, d) of the fitted width, or raise one clear error."""
@@ -260,7 +263,7 @@ class Localizer(Detector):
         raise NotImplementedError
 
 
-class Calibrator(BaseEstimator):
+class Calibrator(_Estimator):
     """Turns scores into decisions: learns a `threshold_` from scores of rows that are (mostly) normal.
 
     Attributes

@@ -102,9 +102,11 @@ def grow_trees(X: Floats, n_trees: int, sample_size: int, max_depth: int, seed: 
                 cut = smallest
             middle = low
             for i in range(low, high):
-                if X[sample[i], chosen] <= cut:
-                    sample[i], sample[middle] = sample[middle], sample[i]
-                    middle += 1
+                # Swapped in any case, without a branch: what stands at `middle` goes right either way.
+                row = sample[i]
+                sample[i] = sample[middle]
+                sample[middle] = row
+                middle += X[row, chosen] <= cut
             feature[node], threshold[node], left[node] = chosen, cut, used
             waiting[height] = used, low, middle, depth + 1
             waiting[height + 1] = used + 1, middle, high, depth + 1
