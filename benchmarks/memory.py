@@ -1,12 +1,12 @@
-"""Peak memory and time of EAP on 20,000 training rows × 5,000 auxiliary rows: a full float64 distance matrix alone is 3 GiB."""
+"""Peak memory and time of EAP up to 20,000 training rows: a full float64 distance matrix alone is 3 GiB there."""
 
 import resource
 import time
 
 import numpy as np
-from eap import write
 
 from assay import ExpectedAnomalyPosterior
+from eap import write
 
 ROWS = (5_000, 10_000, 20_000)
 

@@ -14,7 +14,7 @@ SAYS = {
     "01_rank_auxiliary": "A real anomaly outranks a useless row",
     "02_suggest_generators": "more rows like the best batch",
     "03_threshold_without_contamination": "FalseAlarmRate(.01)",
-    "04_train_with_kept": "with the kept ones",
+    "04_train_with_kept": "the kept ones added",
     "05_embed_images": "shuffled pixels",
     "06_save_and_load": "refused:",
 }

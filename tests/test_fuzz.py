@@ -1,23 +1,27 @@
 """Whatever comes in, out comes a result or one clear line.
 
-More than 2,000 malformed inputs, the same in every run. Examples a property (times its systems, where there are some):
+More than 4,000 malformed inputs, the same ones in every run. Examples of each property, times what it is run for:
 
-====================  =========================================================  =====
-files                 4 endings x 90 of random bytes, x 110 of damaged files       800
-detectors             9 x 35 tables and labels                                     315
-generators            12 x 20 tables                                               240
-quality scores        3 x 35 tables and labels                                     105
-calibrators           4 x 35 scores                                                140
-calibrated            50 tables and labels                                          50
-training              50 of train_with_auxiliary, 25 of suggest, 40 of the probe   115
-selection, metrics    60                                                            60
-parameters            28 x 15 random values of the constructors                    420
-command line          200 lists of arguments                                       200
-====================  =========================================================  =====
+================  ====================================================  ======
+random bytes      150 x 4 endings of files                                 600
+damaged files     150 x 4 endings                                          600
+detectors         60 x 9 systems: tables, labels, weights                  540
+generators        50 x 12 systems: tables, anomalies, numbers of rows      600
+quality scores    60 x 3 systems: tables, labels                           180
+calibrators       80 x 4 systems: scores                                   320
+calibrated        any detector with any calibrator                         100
+training          train_with_auxiliary                                     100
+gain              cross_checked_gain                                        40
+suggest           generators, strengths, numbers of rows                    60
+probe             real and synthetic rows, masks, names                     80
+selection         rules and metrics                                        100
+parameters        30 x 28 systems: values of the constructors              840
+command line      lists of arguments                                       250
+================  ====================================================  ======
 
-In all 2,445. A refusal is an `InputError`, a `MissingExtra`, or another `ValueError` of one line; every other exception,
-every warning, every non-finite score and whatever takes longer than 20 seconds is a defect. Sizes (rows, trees, subsets)
-stay small: what does not fit into memory is not malformed.
+In all 4,410. A refusal is an `InputError`, a `MissingExtra`, or another `ValueError` of one line; every other
+exception, every warning, every score that is not finite and whatever takes longer than 20 seconds is a defect.
+Sizes (rows, trees, subsets) stay small: what does not fit into memory is not malformed.
 """
 
 import datetime
@@ -25,6 +29,7 @@ import decimal
 import inspect
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +54,7 @@ from assay.core.validation import LabelWarning
 from assay.detectors.tabular.neighbours import KNN
 from assay.metrics.ranking import average_precision, roc_auc
 from assay.quality.selection import keep_otsu, keep_top, weights
+from assay.training.auxiliary import cross_checked_gain
 from commands import contents, run
 
 DETECTORS = [entry.name for entry in of_role("detector")]
@@ -58,20 +64,22 @@ CALIBRATORS = [entry.name for entry in of_role("calibrator")]
 EVERYTHING = [entry.name for entry in SYSTEMS]
 ENDINGS = [".csv", ".parquet", ".npz", ".npy"]
 
+#: Examples, and how many systems or endings they are drawn for.
 EXAMPLES = {
-    "random bytes": (300, len(ENDINGS)),
-    "damaged files": (300, len(ENDINGS)),
-    "detectors": (200, len(DETECTORS)),
-    "generators": (200, len(GENERATORS)),
-    "quality scores": (200, len(QUALITIES)),
-    "calibrators": (200, len(CALIBRATORS)),
-    "calibrated": (200, 1),
-    "training": (200, 1),
-    "suggest": (200, 1),
-    "probe": (200, 1),
-    "selection": (200, 1),
-    "parameters": (100, len(EVERYTHING)),
-    "command line": (200, 1),
+    "random bytes": (150, len(ENDINGS)),
+    "damaged files": (150, len(ENDINGS)),
+    "detectors": (60, len(DETECTORS)),
+    "generators": (50, len(GENERATORS)),
+    "quality scores": (60, len(QUALITIES)),
+    "calibrators": (80, len(CALIBRATORS)),
+    "calibrated": (100, 1),
+    "training": (100, 1),
+    "gain": (40, 1),
+    "suggest": (60, 1),
+    "probe": (80, 1),
+    "selection": (100, 1),
+    "parameters": (30, len(EVERYTHING)),
+    "command line": (250, 1),
 }
 
 #: Small, for speed alone.
@@ -501,6 +509,16 @@ def test_damaged_files_are_read_or_refused(folder, good_files, ending, changes, 
 # -- systems ---------------------------------------------------------------------------------------------------------
 
 
+@cache
+def fitted(system):
+    """Return the system fitted on good data."""
+    return make(system, **seeded(system)).fit(X, Y)
+
+
+def seeded(system):
+    return {"random_state": 0} if "random_state" in inspect.signature(load_class(find(system))).parameters else {}
+
+
 @pytest.mark.parametrize("system", DETECTORS)
 @fuzz("detectors")
 @given(given_=tables_and_labels(), other=tables(), weights_=st.one_of(st.none(), one_of_scores))
@@ -510,33 +528,23 @@ def test_detectors(system, given_, other, weights_):
     if model is not None:
         check_scores(outcome(model.anomaly_score, table))
         check_scores(outcome(model.anomaly_score, other))
-    fitted = FITTED.setdefault(system, make(system, **seeded(system)).fit(X, Y))
-    check_scores(outcome(fitted.anomaly_score, other))
-
-
-FITTED = {}
-
-
-def seeded(system):
-    return {"random_state": 0} if "random_state" in inspect.signature(load_class(find(system))).parameters else {}
+    check_scores(outcome(fitted(system).anomaly_score, other))
 
 
 @pytest.mark.parametrize("system", GENERATORS)
 @fuzz("generators")
-@given(table=tables(), anomalies=st.one_of(st.none(), tables()), n=st.sampled_from([1, 3, 0, -1, 2.5, "3", None, True]),
-       strength=st.sampled_from([None, 0, 0.5, 2, 1e6, -1, np.nan, np.inf, "1", 1e7]))  # fmt: skip
+@given(
+    table=tables(),
+    anomalies=st.one_of(st.none(), tables()),
+    n=st.sampled_from([1, 3, 0, -1, 2.5, "3", None, True]),
+    strength=st.sampled_from([None, 0, 0.5, 2, 1e6, -1, np.nan, np.inf, "1", 1e7]),
+)
 def test_generators(system, table, anomalies, n, strength):
-    model = outcome(make(system, random_state=0).fit, table, anomalies)
-    for one in (
-        model,
-        outcome(make(system, random_state=0).fit, table, AUX),
-        outcome(make(system, random_state=0).fit, X, anomalies),
-    ):
-        if one is None:
-            continue
-        rows = outcome(one.sample, n, strength)
+    for normals, others in ((table, anomalies), (table, AUX), (X, anomalies)):
+        model = outcome(make(system, random_state=0).fit, normals, others)
+        rows = None if model is None else outcome(model.sample, n, strength)
         if rows is not None:
-            assert rows.X.shape == (n, one.n_features_in_) == rows.mask.shape
+            assert rows.X.shape == (n, model.n_features_in_) == rows.mask.shape
             assert np.isfinite(rows.X).all()
 
 
@@ -549,10 +557,10 @@ def test_quality_scores(system, given_, other):
     if judge is not None:
         check_scores(outcome(judge.quality, table))
         check_scores(outcome(judge.quality, other))
-    fitted = FITTED.setdefault(system, make(system, **seeded(system)).fit(X, Y))
-    check_scores(outcome(fitted.quality, other))
-    if hasattr(fitted, "evaluate"):
-        outcome(fitted.evaluate, other)
+    good = fitted(system)
+    check_scores(outcome(good.quality, other))
+    if hasattr(good, "evaluate"):
+        outcome(good.evaluate, other)
 
 
 @pytest.mark.parametrize("system", CALIBRATORS)
@@ -592,16 +600,20 @@ def test_calibrated(given_, other, detector, calibrator):
 # -- training --------------------------------------------------------------------------------------------------------
 
 
+QUALITY_GIVEN = [None, np.ones(12), np.ones(3), "eap", np.full(12, np.nan), ["a"] * 12, [[1.0], [1.0, 2.0]], KNN()]
+GENERATORS_GIVEN = [["uniform_box"], ["nothing"], [], [3], "smote", [None], ["smote", "mixup"], [KNN()], 7]
+
+
 @fuzz("training")
 @given(
     given_=tables_and_labels(),
     auxiliary=tables(),
     good=st.sampled_from(["real", "auxiliary", "neither"]),
-    quality=st.sampled_from([None, np.ones(12), np.ones(3), "eap", np.full(12, np.nan), ["a"] * 12, [[1.0], [1.0, 2.0]], KNN()]),
+    quality=st.sampled_from(QUALITY_GIVEN),
     detector=st.sampled_from([None, LogisticRegression(), KNN(), "svc", LogisticRegression, 3]),
     how=st.sampled_from(["filter", "weight", "drop", None, ["filter"]]),
     rule=st.sampled_from(["prior", "otsu", "top", "ci", "verdict", "best", None, ["top"]]),
-)  # fmt: skip
+)
 def test_training(given_, auxiliary, good, quality, detector, how, rule):
     table, labels = (X, Y) if good == "real" else given_
     auxiliary = AUX if good == "auxiliary" else auxiliary
@@ -614,14 +626,31 @@ def test_training(given_, auxiliary, good, quality, detector, how, rule):
         check_scores(outcome(trained.detector.anomaly_score, table))
 
 
+@fuzz("gain")
+@given(
+    given_=tables_and_labels(),
+    auxiliary=tables(),
+    test=st.one_of(st.none(), st.tuples(tables(), one_of_labels), st.just((X, Y))),
+    good=st.sampled_from(["real", "auxiliary", "both"]),
+    rule=st.sampled_from(["prior", "otsu", "top", "best"]),
+)
+def test_gain(given_, auxiliary, test, good, rule):
+    table, labels = given_ if good == "auxiliary" else (X, Y)
+    auxiliary = auxiliary if good == "real" else AUX
+    judge, learner = ExpectedAnomalyPosterior(n_subsets=3), LogisticRegression()
+    options = {"rule": rule, "n_splits": 2, "test": test, "random_state": 0}
+    rows = outcome(cross_checked_gain, learner, table, labels, auxiliary, judge, **options)
+    assert rows is None or all(np.isfinite(row["roc_auc"]) for row in rows)
+
+
 @fuzz("suggest")
 @given(
     given_=tables_and_labels(),
     good=st.booleans(),
-    generators=st.sampled_from([["uniform_box"], ["nothing"], [], [3], "smote", [None], ["smote", "mixup"], [KNN()], 7]),
+    generators=st.sampled_from(GENERATORS_GIVEN),
     strengths=st.sampled_from([(1.0,), (), (0.0,), (-1,), ("1",), (np.nan,), (np.inf,), None, 1.0, (1, 2)]),
     n=st.sampled_from([2, 5, 1, 0, 2.5, None, "3"]),
-)  # fmt: skip
+)
 def test_suggest(given_, good, generators, strengths, n):
     table, labels = (X, Y) if good else given_
     judge = ExpectedAnomalyPosterior(n_subsets=3)
@@ -633,8 +662,13 @@ def test_suggest(given_, good, generators, strengths, n):
 
 
 @fuzz("probe")
-@given(table=tables(), auxiliary=tables(), good=st.booleans(), masked=st.booleans(),
-       names=st.sampled_from([None, ["a", "b", "c"], ["a"], [1, 2, 3], 5]))  # fmt: skip
+@given(
+    table=tables(),
+    auxiliary=tables(),
+    good=st.booleans(),
+    masked=st.booleans(),
+    names=st.sampled_from([None, ["a", "b", "c"], ["a"], [1, 2, 3], 5]),
+)
 def test_probe(table, auxiliary, good, masked, names):
     table = X if good else table
     if masked:
@@ -661,10 +695,11 @@ def test_selection_and_metrics(values, labels, fraction):
 # -- parameters ------------------------------------------------------------------------------------------------------
 
 VALUES = [
-    None, 0, 1, 2, 5, 45, -1, 0.0, 0.5, 1.0, 0.05, 1e-320, 1e149, -0.5, 1.5, np.nan, np.inf, -np.inf, True, False, "", "a", "mean",
-    "a\nb", [], [1], (0.5, 0.5), (1, 2, 3), {}, object(), np.float32(0.5), np.int64(3), np.array(2), np.array([1, 2]), 2 + 1j,
-    KNN(), KNN, RandomForestClassifier(3), LogisticRegression(), np.random.default_rng(0), lambda X: X, b"a", X, pd.DataFrame(X),
-]  # fmt: skip
+    *(None, True, False, 0, 1, 2, 5, 45, -1, 0.0, 0.5, 1.0, 0.05, 1e-320, 1e149, -0.5, 1.5, np.nan, np.inf, -np.inf),
+    *("", "a", "mean", "a\nb", b"a", [], [1], (0.5, 0.5), (1, 2, 3), {}, object(), 2 + 1j, 10**400, lambda X: X),
+    *(np.float32(0.5), np.int64(3), np.array(2), np.array([1, 2]), np.random.default_rng(0), X, pd.DataFrame(X)),
+    *(KNN(), KNN, RandomForestClassifier(3), LogisticRegression()),
+]
 
 
 @pytest.mark.parametrize("system", EVERYTHING)
@@ -676,34 +711,48 @@ def test_parameters(system, data):
     values = {name: VALUES[data.draw(st.integers(0, len(VALUES) - 1))] for name in chosen}
     model = make(system, **values)
     if hasattr(model, "sample"):
-        fitted = outcome(model.fit, NORMALS, X[Y == 1])
-        rows = None if fitted is None else outcome(fitted.sample, 5)
+        trained = outcome(model.fit, NORMALS, X[Y == 1])
+        rows = None if trained is None else outcome(trained.sample, 5)
         assert rows is None or np.isfinite(rows.X).all()
     elif hasattr(model, "quality"):
-        fitted = outcome(model.fit, X, Y)
-        check_scores(None if fitted is None else outcome(fitted.quality, AUX))
+        trained = outcome(model.fit, X, Y)
+        check_scores(None if trained is None else outcome(trained.quality, AUX))
     elif hasattr(model, "anomaly_score"):
-        fitted = outcome(model.fit, X, Y)
-        check_scores(None if fitted is None else outcome(fitted.anomaly_score, AUX))
+        trained = outcome(model.fit, X, Y)
+        check_scores(None if trained is None else outcome(trained.anomaly_score, AUX))
     else:
-        fitted = outcome(model.fit, X[:, 0])
-        decided = None if fitted is None else outcome(fitted.predict, X[:, 0])
+        trained = outcome(model.fit, X[:, 0])
+        decided = None if trained is None else outcome(trained.predict, X[:, 0])
         assert decided is None or set(np.unique(decided)) <= {0, 1}
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
 
+FILES = [
+    "none.csv",
+    "",
+    ".",
+    "empty.csv",
+    "text.csv",
+    "nan.csv",
+    "broken.parquet",
+    "good.npy",
+    "good.npz",
+    "narrow.csv",
+]
 OPTIONS = {
-    "--train": ["train.csv", "good.npz", "none.csv", "", ".", "empty.csv", "text.csv", "nan.csv", "broken.parquet", "good.npy"],
-    "--auxiliary": ["aux.csv", "train.csv", "narrow.csv", "none.csv", "empty.csv", "broken.parquet", "good.npy"],
-    "--data": ["aux.csv", "train.csv", "narrow.csv", "none.csv", "empty.csv", "broken.parquet", "good.npy"],
-    "--test": ["train.csv", "aux.csv", "none.csv"],
+    "--train": ["train.csv", *FILES],
+    "--auxiliary": ["aux.csv", "train.csv", *FILES],
+    "--data": ["aux.csv", "train.csv", *FILES],
+    "--test": ["train.csv", "aux.csv", *FILES],
     "--label": ["label", "y", "a", "", "nothing", "id", "ü"],
     "--anomalous": ["1", "yes", ""],
     "--index": ["id", "a", "nothing", "label"],
     "--drop": ["id", "a", "label", "nothing", ""],
-    "--out": ["out", "new/deep", "out.csv", "out.parquet", "out.npz", "train.csv", "train.csv/x", ".", "", "o" * 300, "ü ü", "full",
-              "/proc/none", "out.xyz"],
+    "--out": [
+        *("out", "new/deep", "out.csv", "out.parquet", "out.npz", "out.xyz", "train.csv", "train.csv/x", ".", "full"),
+        *("", "o" * 200, "o" * 300, "ü ü", "/proc/none"),
+    ],
     "--generate": ["uniform_box", "smote", "knn", "unifrom_box", ""],
     "--generator": ["uniform_box", "permutaton"],
     "--rule": ["prior", "otsu", "top", "ci", "verdict", "best"],
@@ -714,25 +763,26 @@ OPTIONS = {
     "--seed": ["0", "-1", "x", "9" * 25],
     "--jobs": ["1", "0", "-5", "1000", "x"],
     "--rate": ["0.1", "0", "1", "-1", "nan", "x"],
-    "--param": ["n_neighbors=3", "n_neighbors=0", "n_neighbours=3", "nothing", "=", "n_neighbors=[1", "method=far", "random_state=x"],
+    "--param": [
+        *("n_neighbors=3", "n_neighbors=0", "n_neighbours=3", "n_neighbors=[1", "n_neighbors=NaN", "method=far"),
+        *("nothing", "=", "random_state=x"),
+    ],
     "--role": ["detector", "detektor", ""],
-    "--data-set": ["x"],
     "--strange": ["1"],
-}  # fmt: skip
+}
 FLAGS = ["--overwrite", "--quiet", "--json", "--no-gain", "--help", "--version", "-q", "-x", "--", "stray"]
+GIVEN = ("--train", "train.csv", "--label", "label", "--drop", "id")
 COMMANDS = [
-    ["rank", "--train", "train.csv", "--label", "label", "--drop", "id", "--auxiliary", "aux.csv", "--out", "out", "--subsets", "3", "--no-gain"],
-    ["rank", "--train", "train.csv", "--label", "label", "--drop", "id", "--generate", "uniform_box", "--count", "5", "--out", "out",
-     "--subsets", "3", "--no-gain"],
-    ["suggest", "--train", "train.csv", "--label", "label", "--drop", "id", "--out", "out", "--subsets", "3", "--count", "3",
-     "--generator", "uniform_box", "--strength", "1"],
-    ["generate", "permutation", "--train", "train.csv", "--label", "label", "--drop", "id", "--out", "out.csv", "--count", "3"],
-    ["fit", "knn", "--train", "train.csv", "--label", "label", "--index", "id", "--out", "out"],
-    ["score", "model", "--data", "aux.csv", "--out", "out.csv"],
-    ["list"],
-    ["info", "knn"],
-    ["demo", "--data", "nowhere"],
-]  # fmt: skip
+    ("rank", *GIVEN, "--auxiliary", "aux.csv", "--out", "out", "--subsets", "3", "--no-gain"),
+    ("rank", *GIVEN, "--generate", "uniform_box", "--count", "5", "--out", "out", "--subsets", "3", "--no-gain"),
+    ("suggest", *GIVEN, "--out", "out", "--subsets", "3", "--count", "3", "--generator", "local", "--strength", "1"),
+    ("generate", "permutation", *GIVEN, "--out", "out.csv", "--count", "3"),
+    ("fit", "knn", "--train", "train.csv", "--label", "label", "--index", "id", "--out", "out"),
+    ("score", "model", "--data", "aux.csv", "--out", "out.csv"),
+    ("list",),
+    ("info", "knn"),
+    ("demo", "--data", "nowhere"),
+]
 
 
 @st.composite

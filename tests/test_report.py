@@ -49,9 +49,7 @@ def quality_table(quality, prior, rng, names=None):
         "quality_p95": quality * 1.2,
         "density": evidence / 300,
         "pseudo_count": evidence,
-        "zero_density_share": np.where(
-            verdict == "unrealistic", rng.uniform(0.5, 1, n), rng.uniform(0, 0.3, n)
-        ),
+        "zero_density_share": np.where(verdict == "unrealistic", rng.uniform(0.5, 1, n), rng.uniform(0, 0.3, n)),
         "probability": probability,
         "epistemic": quality * (1 - quality) / (2 + evidence),
         "aleatoric": quality * (1 - quality) * (1 + evidence) / (2 + evidence),
@@ -131,9 +129,7 @@ def hostile_report():
     report = make_report()
     n = len(report.X_aux)
     texts = [HOSTILE[i % len(HOSTILE)] for i in range(n)]
-    table = dict(report.table) | {
-        name: texts for name in ("row", "reason", "nearest_normal", "nearest_anomaly")
-    }
+    table = dict(report.table) | {name: texts for name in ("row", "reason", "nearest_normal", "nearest_anomaly")}
     nasty = HOSTILE[0] + HOSTILE[1]
     return make_report(
         title=nasty + "y" * 300,
@@ -269,9 +265,7 @@ def test_hostile_text_stays_text():
 
 def test_the_page_refuses_scripts_and_the_network():
     tags = Tags(make_report().html())
-    policy = next(
-        attributes["content"] for tag, attributes in tags.attributes if attributes.get("http-equiv")
-    )
+    policy = next(attributes["content"] for tag, attributes in tags.attributes if attributes.get("http-equiv"))
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy and "http" not in policy
     links = [attributes.get("href", "") + attributes.get("src", "") for _, attributes in tags.attributes]
@@ -487,9 +481,7 @@ def visit(browser, path, *, width, theme):
 
 @pytest.fixture(scope="module", params=["real", "hostile", "large"])
 def written(request, tmp_path_factory):
-    make = {"real": make_report, "hostile": hostile_report, "large": lambda: make_report(n=20_000)}[
-        request.param
-    ]
+    make = {"real": make_report, "hostile": hostile_report, "large": lambda: make_report(n=20_000)}[request.param]
     return make().write(tmp_path_factory.mktemp("report") / f"{request.param}.html")
 
 

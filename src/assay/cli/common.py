@@ -40,7 +40,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")
 Jobs = Annotated[
     int, typer.Option("--jobs", help="Jobs in parallel; -1 for all cores.", min=-1, max=256, callback=_no_zero)
 ]
-Subsets = Annotated[int, typer.Option("--subsets", help="Random subsets of EAP.", min=1)]
+Subsets = Annotated[int, typer.Option("--subsets", help="Random subsets of EAP.", min=1, max=10**6)]
 
 
 def settle_folder(out: Path, overwrite: bool, ours: Sequence[str], inputs: Iterable[Path | None] = ()) -> bool:

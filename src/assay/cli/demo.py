@@ -13,7 +13,7 @@ from assay.cli.rank import FILES, print_summary, rank_tables
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("runs/demo"),
-    data: Annotated[str, typer.Option("--data", help="A bundled table with labels.")] = "cardiotocography",
+    data: Annotated[str, typer.Option("--data", help="A bundled table with labels.")] = "annthyroid",
     subsets: Subsets = 100,
     seed: Seed = 0,
     jobs: Jobs = 1,

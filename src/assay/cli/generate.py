@@ -38,7 +38,7 @@ def generate(
     name: Annotated[str, typer.Argument(help="Name of a generator, as `assay list --role generator` gives it.")],
     train: Train,
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .parquet or .npz.")],
-    count: Annotated[int, typer.Option("--count", help="How many rows.", min=1)] = 500,
+    count: Annotated[int, typer.Option("--count", help="How many rows.", min=1, max=10**9)] = 500,
     strength: Annotated[
         float, typer.Option("--strength", help="0 the row itself, 1 the published setting.", min=0.0)
     ] = 1.0,

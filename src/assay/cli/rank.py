@@ -55,7 +55,7 @@ def rank(
         Path | None,
         typer.Option("--test", help="Labelled real rows to measure the gain on; by default a held-out half."),
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="How many to generate.", min=1)] = 500,
+    count: Annotated[int, typer.Option("--count", help="How many to generate.", min=1, max=10**9)] = 500,
     strength: Annotated[
         float, typer.Option("--strength", help="Strength of the generator; 1 is the published one.", min=0.0)
     ] = 1.0,
@@ -194,7 +194,7 @@ def rank_tables(
                 X,
                 y,
                 X_aux,
-                ExpectedAnomalyPosterior(n_subsets=min(subsets, 30), n_jobs=jobs),
+                ExpectedAnomalyPosterior(n_subsets=subsets, n_jobs=jobs),
                 rule=rule,
                 test=test,
                 random_state=seed,

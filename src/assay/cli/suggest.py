@@ -61,7 +61,7 @@ def suggest(
         list[float] | None,
         typer.Option("--strength", help="A rung of the ladder (repeat for more).", min=0.0),
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="Rows a batch.", min=2)] = 100,
+    count: Annotated[int, typer.Option("--count", help="Rows a batch.", min=2, max=10**9)] = 100,
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,

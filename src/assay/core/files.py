@@ -46,9 +46,17 @@ def parents_of(target: Path, name: str = "folder") -> Iterator[None]:
         raise
 
 
+def _hidden(target: Path, ending: str) -> str:
+    """Return a hidden name beside `target`, of its own for each target and not too long for the file system."""
+    name = target.name
+    if len(os.fsencode(name)) > 150:
+        name = f"{name[:20]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return f".{name}.{ending}"
+
+
 def aside_of(target: Path) -> Path:
     """Return where an old folder waits while its successor takes its name."""
-    return target.with_name(f".{target.name[:40]}.assay-old")
+    return target.with_name(_hidden(target, "assay-old"))
 
 
 @contextmanager
@@ -80,7 +88,7 @@ def new_folder(
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InputError(f"{name} {target} is a file: name a folder")
     with parents_of(target, name):
-        prefix = f".{target.name[:40]}.assay-new-"
+        prefix = _hidden(target, "assay-new-")
         try:
             _clear_leftovers(target, prefix)
             work = target.with_name(prefix + secrets.token_hex(8))
@@ -88,9 +96,8 @@ def new_folder(
             raise InputError(f"{name} {target} cannot be written: {error.strerror or error}") from error
         if target.exists() and any(target.iterdir()):
             if not overwrite:
-                raise InputError(
-                    f"{name} {target} exists and is not empty: choose another, or overwrite it (--overwrite; overwrite=True)"
-                )
+                remedy = "choose another, or overwrite it (--overwrite; overwrite=True)"
+                raise InputError(f"{name} {target} exists and is not empty: {remedy}")
             foreign = [path.name for path in target.iterdir() if ours is not None and not ours(path.name)]
             if foreign:
                 raise InputError(f"{name} {target} holds {foreign[0]!r}, which Assay did not write: it is left alone")

@@ -220,7 +220,11 @@ def check_number(
     strict_low: bool = False,
     strict_high: bool = False,
 ) -> None:
-    """Raise an `InputError` unless `value` is a number of [low, high] (an end is excluded where `strict_…`)."""
+    """Raise an `InputError` unless `value` is a number of [low, high] (an end is excluded where `strict_…`).
+
+    An integer counts something, so it is at most 2**31 - 1.
+    """
+    high = min(high, 2**31 - 1) if integer else high
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     try:
@@ -233,7 +237,7 @@ def check_number(
     if not fits:
         left, right = "(" if strict_low else "[", ")" if strict_high else "]"
         kind = "an integer" if integer else "a number"
-        raise InputError(f"{name}={told(value)}: give {kind} in {left}{low:g}, {high:g}{right}")
+        raise InputError(f"{name}={told(value)}: give {kind} in {left}{low:g}, {high:.10g}{right}")
 
 
 def check_methods(value: Any, name: str, *methods: str) -> None:

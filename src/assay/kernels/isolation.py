@@ -6,8 +6,6 @@ a uniform threshold between the node's smallest and largest value, down to ceil(
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -45,9 +43,10 @@ def grow_trees(X: Floats, n_trees: int, sample_size: int, max_depth: int, seed: 
     Returns
     -------
     feature, threshold, left, path, root, levels : arrays
-        One entry a node: the feature it splits on, the threshold (go left if <=), the left child (the right one follows it),
-        and for a leaf its depth plus the average path of what it holds. A leaf is its own left child behind a threshold of
-        infinity. One entry a tree: the number of its root, and the depth of its deepest leaf.
+        One entry a node: the feature it splits on, the threshold (go left if <=), the left child (the right
+        one follows it), and for a leaf its depth plus the average path of what it holds. A leaf is its own
+        left child behind a threshold of infinity. One entry a tree: the number of its root, and the depth of
+        its deepest leaf.
     """
     n, d = X.shape
     capacity = n_trees * (2 * min(sample_size, 2**max_depth) - 1)
@@ -127,8 +126,8 @@ def mean_paths(
 ) -> Floats:
     """Return each row's path length averaged over the trees: (n,).
 
-    Eight rows walk a tree in step, each as many steps as its deepest leaf needs (at a leaf they mark time): there is no branch
-    to mispredict, and the loads of the eight overlap.
+    Eight rows walk a tree in step, each as many steps as its deepest leaf needs (at a leaf they mark time):
+    there is no branch to mispredict, and the loads of the eight overlap.
     """
     n, d = X.shape
     values = np.ascontiguousarray(X).ravel()

@@ -45,7 +45,7 @@ def _brute(X: Floats, reference: Floats, k: int, skip_self: bool) -> tuple[Float
 
 
 def nearest(X: Floats, reference: Floats, k: int, *, skip_self: bool = False) -> tuple[Floats, Ints]:
-    """Return distances and indices, each (l, k), of the `k` nearest rows of `reference` (n, d) to each row of `X` (l, d).
+    """Return distances and indices (l, k) of the `k` nearest rows of `reference` (n, d) to each row of `X` (l, d).
 
     With `skip_self`, `X` is `reference` itself and row i is not its own neighbour (its duplicates are).
     Memory O(l·k + n·d).

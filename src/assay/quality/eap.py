@@ -66,12 +66,6 @@ from assay.quality.verdict import REALISTIC, reasons, verdicts
 BLOCK = 16_384
 #: Standard deviations that count as infinitely many: squares stay finite, and scikit-learn's single precision too.
 FAR = 1e30
-REALISTIC, INDISTINGUISHABLE, UNREALISTIC, UNCERTAIN = (
-    "realistic",
-    "indistinguishable",
-    "unrealistic",
-    "uncertain",
-)
 
 
 def posterior_mean(q: Any, pseudo_count: Any, prior: tuple[float, float]) -> Any:
@@ -354,7 +348,7 @@ class ExpectedAnomalyPosterior(QualityScore):
         return columns
 
     def _smallest_ball(self, X: Floats) -> tuple[Ints, Floats]:
-        """Return centre (among the normals) and radius of the smallest ball that holds each row, in the fullest subset."""
+        """Return centre (among the normals) and radius of the smallest ball that holds each row (fullest subset)."""
         fullest = int(np.argmax(self.balls_.size))
         radii = self.balls_.radii[:, fullest]
         distances = squared_distances(X, self.balls_.reference)

@@ -6,10 +6,10 @@ the real rows and these.
 `cross_checked_gain` measures the gain on real anomalies that nothing used for training has seen. In each of
 `n_splits` random splits the real rows are halved, class by class; the judge is fitted, the auxiliary rows are
 judged and the detector is trained on one half, and the ROC AUC and average precision are taken on the other.
-With a test set of its own (`test`), all real rows train, and each round judges on a bootstrap sample of the test
-rows. Five arms share each round: the real rows alone, all auxiliary rows added, the kept ones, as many chosen at random,
-and all weighted by quality where the detector takes weights. The auxiliary rows are the same in every round:
-rows of `X` must not be among them.
+With a test set of its own (`test`), all real rows train, and each round judges on a bootstrap sample of the
+test rows. Five arms share each round: the real rows alone, all auxiliary rows added, the kept ones, as many
+chosen at random, and all weighted by quality where the detector takes weights. The auxiliary rows are the
+same in every round: rows of `X` must not be among them.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from assay.quality.eap import ExpectedAnomalyPosterior
 from assay.quality.selection import keep_otsu, keep_top, weights
 
 REAL_ONLY = "real rows only"
-ALL = "with all auxiliary rows"
-KEPT = "with the kept ones"
-RANDOM = "with as many at random"
-WEIGHTED = "with all, weighted by quality"
+ALL = "all auxiliary rows added"
+KEPT = "the kept ones added"
+RANDOM = "as many at random added"
+WEIGHTED = "all added, weighted by quality"
 #: Normal rows that a measure of the gain takes.
 MIN_NORMALS = 20
 
@@ -234,8 +234,8 @@ def cross_checked_gain(
     -------
     list of dict
         One an arm: ``training``, mean and standard deviation of ``roc_auc`` and ``average_precision`` over
-        the splits, the mean number of auxiliary rows used, the share of splits in which the arm beats the real
-        rows alone (ROC AUC), and the number of ``rounds``.
+        the splits, the mean number of auxiliary rows used, the share of splits in which the arm beats the
+        real rows alone (ROC AUC), and the number of ``rounds``.
     """
     X, X_aux = as_matrix(X), as_matrix(X_aux, "X_aux")
     y = as_labels(y, len(X))

@@ -39,11 +39,12 @@ ROWS_IN_STEP = 512
 def kernel_sums(X: Floats, labelled: Floats, eta: float) -> Floats:
     """Return Σ_a 2 ** -(d(x, a) / eta)² for each row x of `X` (l, d) over the rows a of `labelled` (n, d).
 
-    The loops over x hold neither calls nor branches, so that they are vectorised: 2 ** -e = (exp(-e log 2 / 64)) ** 64 by a
-    Taylor series and six squarings, to a relative error of 1e-14.
+    The loops over x hold neither calls nor branches, so that they are vectorised: 2 ** -e = (exp(-e log 2 /
+    64)) ** 64 by a Taylor series and six squarings, to a relative error of 1e-14.
     """
     l, d = X.shape
     out = np.zeros(l)
+    eta = max(eta, 1e-150)  # the squares of anything smaller vanish
     scale = math.log(2.0) / 64.0 / (eta * eta)
     d2 = np.empty(ROWS_IN_STEP)
     for first in range(0, l, ROWS_IN_STEP):
