@@ -1,4 +1,4 @@
-"""The package as a whole: light to import, light to install, complete in its catalogue, fast and small where it says so."""
+"""The package as a whole: light to import, light to install, complete in its catalogue, fast."""
 
 import importlib.metadata
 import re
@@ -32,7 +32,8 @@ def test_import_is_light_and_pulls_in_nothing_heavy():
 def test_the_main_job_pulls_in_nothing_optional():
     code = (
         "import sys, numpy as np; from assay import ExpectedAnomalyPosterior as E; rng = np.random.default_rng(0);"
-        "X = rng.normal(size=(60, 2)); y = np.repeat([0, 1], [55, 5]); E(n_subsets=2, random_state=0).fit(X, y).evaluate(X);"
+        "X = rng.normal(size=(60, 2)); y = np.repeat([0, 1], [55, 5]);"
+        "E(n_subsets=2, random_state=0).fit(X, y).evaluate(X);"
         "print([m for m in ('torch', 'polars', 'dask', 'matplotlib', 'skops') if m in sys.modules])"
     )
     assert run(code).strip() == "[]"

@@ -98,7 +98,9 @@ def test_there_are_more_than_2000_examples():
 def fuzz(name):
     return settings(
         max_examples=EXAMPLES[name][0],
-        derandomize=False, phases=[__import__('hypothesis').Phase.generate], report_multiple_bugs=False,
+        derandomize=False,
+        phases=[__import__("hypothesis").Phase.generate],
+        report_multiple_bugs=False,
         database=None,
         deadline=datetime.timedelta(seconds=20),
         suppress_health_check=list(HealthCheck),

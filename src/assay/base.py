@@ -112,7 +112,7 @@ class System(_Estimator):
 
 
 def _is_ready(X: Any, min_rows: int) -> bool:
-    """Tell whether `X` needs no conversion: most calls come from within, and scikit-learn's check is slow beside them"""
+    """Tell whether `X` needs no conversion: most calls come from within, and a full check is slow."""
     return (
         type(X) is np.ndarray
         and X.dtype == np.float64

@@ -1,0 +1,1 @@
+"""Makers of auxiliary anomalies: one file a kind of data."""

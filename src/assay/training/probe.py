@@ -114,8 +114,8 @@ def artefact_probe(X_normal: Any, X_aux: Any, *, feature_names: Any = None, rand
         verdict = "A detector may learn 'synthetic' instead of 'anomalous': " + "; ".join(found) + "."
     elif math.isnan(auroc):
         verdict = (
-            "No copies, no values off the grid; every column was changed or the mask is unknown, so nothing else can be "
-            "checked."
+            "No copies, no values off the grid; every column was changed or the mask is unknown, so nothing else can "
+            "be checked."
         )
     else:
         verdict = f"No sign that they give themselves away (AUROC {auroc:.2f} outside what was changed)."
