@@ -998,3 +998,24 @@ def zipped(members, compression=zipfile.ZIP_STORED):
 def test_calibrators_without_normals_come_back(tmp_path):
     save(Conformal(alpha=0.01).fit([1.0, 2.0]), tmp_path / "saved")
     assert load(tmp_path / "saved").threshold_ == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("left_", 10**6),
+        ("left_", 0),
+        ("left_", -1),
+        ("feature_", 99),
+        ("feature_", -1),
+        ("root_", 10**6),
+        ("levels_", 10**9),
+    ],
+)
+def test_crafted_trees_are_refused(attribute, value, tmp_path):
+    """Hashes that fit do not make a walk safe: child numbers that lead astray would crash the process or never end."""
+    forest = IsolationForest(5, random_state=0).fit(X)
+    getattr(forest, attribute)[1:2] = value
+    save(forest, tmp_path / "saved")
+    with pytest.raises(StoreError, match="hang together"):
+        load(tmp_path / "saved")
