@@ -62,7 +62,9 @@ def as_table(X: Any, name: str = "X") -> tuple[Any, list[str] | None]:
         missing = int(series.null_count())
         if missing:
             raise InputError(f"{name}: column {column!r} holds {missing} missing values; impute or drop these rows")
-        columns.append(np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64))
+        # Arrow refuses to cast integers that no float64 equals; NumPy takes the nearest.
+        series = series if series.dtype.is_integer() else series.cast(nw.Float64)
+        columns.append(np.asarray(series.to_numpy(), dtype=np.float64))
     matrix = np.column_stack(columns) if columns else np.empty((len(frame), 0))
     # Columns that are only numbered (as pandas does by default) have no names to hold anyone to.
     names = [series.name for series in series_of]
@@ -238,6 +240,12 @@ def check_number(
         left, right = "(" if strict_low else "[", ")" if strict_high else "]"
         kind = "an integer" if integer else "a number"
         raise InputError(f"{name}={told(value)}: give {kind} in {left}{low:g}, {high:.10g}{right}")
+
+
+def check_option(value: Any, name: str, *options: str | None) -> None:
+    """Raise an `InputError` unless `value` is one of `options`."""
+    if not (value is None or isinstance(value, str)) or value not in options:
+        raise InputError(f"{name}={told(value)}: choose one of {', '.join(map(repr, options))}")
 
 
 def check_methods(value: Any, name: str, *methods: str) -> None:

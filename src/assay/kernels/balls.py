@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.core.validation import Floats, Ints
+from assay.kernels.distances import distances_to
 from assay.kernels.jit import jit
 
 Members = npt.NDArray[np.uint8]
@@ -117,8 +118,7 @@ def smallest_balls(X: Floats, reference: Floats, radii: Floats) -> Floats:
 
     A ball holds x iff d(centre, x) < radius, strictly; infinity where no ball does.
     """
-    n, d = reference.shape
-    M = radii.shape[1]
+    n, M = radii.shape
     columns = np.ascontiguousarray(reference.T)
     widest = np.zeros(n)
     for i in range(n):
@@ -126,13 +126,7 @@ def smallest_balls(X: Floats, reference: Floats, radii: Floats) -> Floats:
     out = np.full((len(X), M), np.inf)
     d2 = np.empty(n)
     for x in range(len(X)):
-        d2[:] = 0.0
-        for f in range(d):
-            value = X[x, f]
-            column = columns[f]
-            for j in range(n):
-                difference = value - column[j]
-                d2[j] += difference * difference
+        distances_to(X[x], columns, d2)
         best = out[x]
         for i in range(n):
             distance = d2[i]

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from assay.core.validation import Floats, Ints
+from assay.kernels.distances import distances_to
 from assay.kernels.jit import jit
 
 #: A KD-tree wins over brute force up to this many columns, from this many rows on.
@@ -14,20 +15,13 @@ TREE_COLUMNS, TREE_ROWS = 12, 2000
 
 @jit
 def _brute(X: Floats, reference: Floats, k: int, skip_self: bool) -> tuple[Floats, Ints]:
-    l, d = X.shape
-    n = len(reference)
+    l, n = len(X), len(reference)
     columns = np.ascontiguousarray(reference.T)
     distances = np.full((l, k), np.inf)
     indices = np.full((l, k), -1, dtype=np.int64)
     d2 = np.empty(n)
     for x in range(l):
-        d2[:] = 0.0
-        for f in range(d):
-            value = X[x, f]
-            column = columns[f]
-            for j in range(n):
-                difference = value - column[j]
-                d2[j] += difference * difference
+        distances_to(X[x], columns, d2)
         if skip_self:
             d2[x] = np.inf
         near, index = distances[x], indices[x]

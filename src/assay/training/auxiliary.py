@@ -36,6 +36,7 @@ from assay.core.validation import (
     as_labels,
     as_matrix,
     as_vector,
+    check_option,
     normals_and_anomalies,
     told,
 )
@@ -170,8 +171,7 @@ def train_with_auxiliary(
     >>> bool(result.kept[:20].mean() > result.kept[20:].mean())
     True
     """
-    if how not in ("filter", "weight"):
-        raise InputError(f"how={told(how)}: choose 'filter' or 'weight'")
+    check_option(how, "how", "filter", "weight")
     X, X_aux = as_matrix(X), as_matrix(X_aux, "X_aux")
     if X_aux.shape[1] != X.shape[1]:
         raise InputError(f"X_aux has {X_aux.shape[1]} columns, X has {X.shape[1]}: they must be the same columns")

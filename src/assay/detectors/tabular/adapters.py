@@ -23,7 +23,17 @@ from sklearn.utils.validation import has_fit_parameter
 
 from assay.base import Detector
 from assay.core.clone import seeded_clone
-from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints, check_methods, check_number, told
+from assay.core.validation import (
+    ANOMALY,
+    NORMAL,
+    Floats,
+    InputError,
+    Ints,
+    check_methods,
+    check_number,
+    check_option,
+    told,
+)
 
 
 class WrappedDetector(Detector):
@@ -107,8 +117,7 @@ class ClassifierDetector(Detector):
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
-        if self.calibration not in ("sigmoid", "isotonic", None):
-            raise InputError(f"calibration={told(self.calibration)}: choose 'sigmoid', 'isotonic' or None")
+        check_option(self.calibration, "calibration", "sigmoid", "isotonic", None)
         if self.estimator is not None:
             check_methods(self.estimator, "estimator", "fit")
         check_number(self.cv, "cv", low=2, integer=True)

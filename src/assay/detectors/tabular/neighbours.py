@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from assay.base import Detector
-from assay.core.validation import Floats, InputError, Ints, check_number, told
+from assay.core.validation import Floats, Ints, check_number, check_option
 from assay.kernels.neighbours import nearest
 
 
@@ -55,8 +55,7 @@ class KNN(Detector):
 
     def _check_parameters(self) -> None:
         check_number(self.n_neighbors, "n_neighbors", low=1, integer=True)
-        if self.method not in ("largest", "mean"):
-            raise InputError(f"method={told(self.method)}: choose 'largest' or 'mean'")
+        check_option(self.method, "method", "largest", "mean")
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
         self.reference_ = X

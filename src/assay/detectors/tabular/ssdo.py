@@ -28,6 +28,7 @@ from assay.base import Detector
 from assay.core.clone import seeded_clone
 from assay.core.validation import ANOMALY, NORMAL, Floats, Ints, check_methods, check_number
 from assay.detectors.tabular.isolation_forest import IsolationForest
+from assay.kernels.distances import distances_to
 from assay.kernels.jit import jit
 from assay.kernels.neighbours import nearest
 
@@ -42,7 +43,7 @@ def kernel_sums(X: Floats, labelled: Floats, eta: float) -> Floats:
     The loops over x hold neither calls nor branches, so that they are vectorised: 2 ** -e = (exp(-e log 2 /
     64)) ** 64 by a Taylor series and six squarings, to a relative error of 1e-14.
     """
-    l, d = X.shape
+    l = len(X)
     out = np.zeros(l)
     eta = max(eta, 1e-150)  # the squares of anything smaller vanish
     scale = math.log(2.0) / 64.0 / (eta * eta)
@@ -52,13 +53,7 @@ def kernel_sums(X: Floats, labelled: Floats, eta: float) -> Floats:
         size = columns.shape[1]
         total = out[first : first + size]
         for a in range(len(labelled)):
-            d2[:] = 0.0
-            for f in range(d):
-                value = labelled[a, f]
-                column = columns[f]
-                for i in range(size):
-                    difference = value - column[i]
-                    d2[i] += difference * difference
+            distances_to(labelled[a], columns, d2[:size])
             for i in range(size):
                 t = -d2[i] * scale
                 t = -0.7 if t < -0.7 else t  # 2 ** -64: below the rounding error of any sum
