@@ -857,7 +857,7 @@ def test_colours_are_for_terminals_that_want_them(here):
 
 
 def test_progress_is_shown_after_two_seconds_and_not_when_quiet(here):
-    line = (*QUICK[:-1], "long", "--subsets", "3000", "--overwrite")
+    line = (*QUICK[:-1], "long", "--subsets", "2000", "--overwrite")
     code, shown = on_a_terminal(*line)
     assert code == 0 and "fitting detectors" in shown
     code, shown = on_a_terminal(*line, "--quiet")
