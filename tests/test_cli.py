@@ -689,18 +689,21 @@ def test_a_missing_value_deep_in_the_file_is_named_by_its_row(here, model):
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from assay.cli import main
 sys.argv = ["assay", "score", "model", "--data", sys.argv[1], "--out", "scores.parquet", "--overwrite", "--quiet"]
 try:
     main()
 except SystemExit as ended:
     assert ended.code == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+with open("/proc/self/status") as status:  # not getrusage, which counts what the parent held before the child began
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1])
 """
 
 
-def test_peak_memory_does_not_grow_with_the_file(here):
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
+@pytest.mark.parametrize("group", [50_000, 500_000])
+def test_peak_memory_does_not_grow_with_the_file(here, group):
     rng = np.random.default_rng(0)
     names = [f"x{f}" for f in range(20)]
     pd.DataFrame(rng.normal(size=(300, 20)), columns=names).to_csv("train.csv", index=False)
@@ -708,13 +711,13 @@ def test_peak_memory_does_not_grow_with_the_file(here):
     peaks = []
     for rows in (100_000, 500_000):
         frame = pd.DataFrame(rng.normal(size=(rows, 20)), columns=names)
-        frame.to_parquet("data.parquet", row_group_size=50_000)
+        frame.to_parquet("data.parquet", row_group_size=group)
         command = [sys.executable, "-c", PEAK, "data.parquet"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout) / 1024)
         assert parquet.ParquetFile("scores.parquet").metadata.num_rows == rows
-    assert peaks[1] - peaks[0] < 60  # the rows alone are 64 MB more
+    assert peaks[1] - peaks[0] < 40, peaks  # the rows alone are 64 MB more
 
 
 # -- processes, signals, pipes ---------------------------------------------------------------------------------------

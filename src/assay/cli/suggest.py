@@ -131,7 +131,7 @@ def suggest(
         fitted = best.judge
         table = fitted.evaluate(best.auxiliary.X)
         RankingReport(
-            title="Which generator makes auxiliary anomalies worth training on?",
+            title=f"Best of {len(rows)} generators and strengths: {best.generator} at {best.strength:g}",
             table={"row": list(range(count))}
             | {name: table[name].to_pylist() for name in table.column_names}
             | {"selected": best.kept.tolist()},

@@ -195,7 +195,8 @@ def _csv_pieces(wanted: _Wanted) -> Iterator[tuple[Any, None]]:
 def _parquet_pieces(path: Path, rows: int) -> Iterator[tuple[Any, Any]]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:
+    # By default Arrow fetches every row group ahead and keeps them all; the small buffer spares even a single large one.
+    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
         stored = (file.schema_arrow.metadata or {}).get(b"pandas")
         index = json.loads(stored)["index_columns"] if stored else []
         for batch in file.iter_batches(batch_size=rows):
