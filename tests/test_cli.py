@@ -660,11 +660,11 @@ def test_score_in_pieces_is_score_in_memory(here, model):
 
 
 def test_a_csv_column_may_begin_with_whole_numbers(here, model):
-    head, tail = "123456,234567,345678\n" * 900_000, "1.5,2.5,3.5\n" * 3  # the type is guessed from the first 16 MiB
+    head, tail = "123456,234567,345678\n" * 300_000, "1.5,2.5,3.5\n" * 3  # the type is guessed from the first block
     (here / "data.csv").write_text("a,b,c\n" + head + tail)
     good("score", "model", "--data", "data.csv", "--out", "scores.parquet")
     table = pd.read_parquet("scores.parquet")
-    assert len(table) == 900_003
+    assert len(table) == 300_003
     assert table["anomaly_score"].iloc[-1] == model.anomaly_score([[1.5, 2.5, 3.5]])[0]
 
 
@@ -702,14 +702,14 @@ with open("/proc/self/status") as status:  # not getrusage, which counts what th
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
-@pytest.mark.parametrize("group", [50_000, 500_000])
+@pytest.mark.parametrize("group", [50_000, 600_000])
 def test_peak_memory_does_not_grow_with_the_file(here, group):
     rng = np.random.default_rng(0)
     names = [f"x{f}" for f in range(20)]
     pd.DataFrame(rng.normal(size=(300, 20)), columns=names).to_csv("train.csv", index=False)
     good("fit", "mahalanobis", "--train", "train.csv", "--out", "model")
     peaks = []
-    for rows in (100_000, 500_000):
+    for rows in (100_000, 600_000):
         frame = pd.DataFrame(rng.normal(size=(rows, 20)), columns=names)
         frame.to_parquet("data.parquet", row_group_size=group)
         command = [sys.executable, "-c", PEAK, "data.parquet"]
@@ -717,7 +717,7 @@ def test_peak_memory_does_not_grow_with_the_file(here, group):
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout) / 1024)
         assert parquet.ParquetFile("scores.parquet").metadata.num_rows == rows
-    assert peaks[1] - peaks[0] < 40, peaks  # the rows alone are 64 MB more
+    assert peaks[1] - peaks[0] < 60, peaks  # the rows alone are 80 MB more
 
 
 # -- processes, signals, pipes ---------------------------------------------------------------------------------------
@@ -798,11 +798,11 @@ def interrupted(here, *line, work=".out.*"):
 # -- terminals -------------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(*line, keys=None, prompt=None, **environment):
+def on_a_terminal(*line, keys=None, prompt=None, code=LISTENING, **environment):
     """Run a command on a terminal, press `keys` when `prompt` appears; return its exit code and what was shown."""
     child, terminal = pty.fork()
     if child == 0:
-        command = [sys.executable, "-c", LISTENING, *line]
+        command = [sys.executable, "-c", code, *line]
         os.execve(sys.executable, command, ENVIRONMENT | {"TERM": "xterm"} | environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     shown, deadline = b"", time.monotonic() + 100
@@ -859,11 +859,17 @@ def test_colours_are_for_terminals_that_want_them(here):
     assert "\x1b" not in in_a_shell("assay --help; assay list", here)[1]
 
 
-def test_progress_is_shown_after_two_seconds_and_not_when_quiet(here):
-    line = (*QUICK[:-1], "long", "--subsets", "2000", "--overwrite")
-    code, shown = on_a_terminal(*line)
-    assert code == 0 and "fitting detectors" in shown
-    code, shown = on_a_terminal(*line, "--quiet")
+IMPATIENT = """
+from assay.core import progress
+progress.PATIENCE_SECONDS = 0.0
+"""
+
+
+def test_progress_is_shown_where_it_takes_long_and_not_when_quiet(here):
+    line = (*QUICK, "--subsets", "100", "--overwrite")
+    code, shown = on_a_terminal(*line, code=IMPATIENT + LISTENING)
+    assert code == 0 and "fitting detectors" in shown and "judging rows" in shown
+    code, shown = on_a_terminal(*line, "--quiet", code=IMPATIENT + LISTENING)
     assert (code, shown.replace("\x1b[0m", "")) == (0, "")  # colorama, where it is installed, resets every terminal
-    code, shown = on_a_terminal(*QUICK)
-    assert code == 0 and "fitting detectors" not in shown
+    code, shown = on_a_terminal(*line)
+    assert code == 0 and "30 auxiliary anomalies" in shown and "fitting detectors" not in shown

@@ -175,7 +175,7 @@ def _pieces(wanted: _Wanted, rows: int) -> Iterator[tuple[Any, Any]]:
 def _csv_pieces(wanted: _Wanted) -> Iterator[tuple[Any, None]]:
     from pyarrow import csv
 
-    blocks = csv.ReadOptions(block_size=16 * 2**20)
+    blocks = csv.ReadOptions(block_size=4 * 2**20)
     with csv.open_csv(wanted.path, read_options=blocks) as reader:
         schema = reader.schema
     # Types are guessed from the first block: a column of whole numbers there may hold fractions further down.
@@ -195,7 +195,7 @@ def _csv_pieces(wanted: _Wanted) -> Iterator[tuple[Any, None]]:
 def _parquet_pieces(path: Path, rows: int) -> Iterator[tuple[Any, Any]]:
     from pyarrow import parquet
 
-    # By default Arrow fetches every row group ahead and keeps them all; the small buffer spares even a single large one.
+    # By default Arrow fetches every row group ahead and keeps them all; a small buffer spares even a single large one.
     with parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
         stored = (file.schema_arrow.metadata or {}).get(b"pandas")
         index = json.loads(stored)["index_columns"] if stored else []
