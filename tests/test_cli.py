@@ -871,5 +871,5 @@ def test_progress_is_shown_where_it_takes_long_and_not_when_quiet(here):
     assert code == 0 and "fitting detectors" in shown and "judging rows" in shown
     code, shown = on_a_terminal(*line, "--quiet", code=IMPATIENT + LISTENING)
     assert (code, shown.replace("\x1b[0m", "")) == (0, "")  # colorama, where it is installed, resets every terminal
-    code, shown = on_a_terminal(*line)
+    code, shown = on_a_terminal(*QUICK, "--overwrite")
     assert code == 0 and "30 auxiliary anomalies" in shown and "fitting detectors" not in shown

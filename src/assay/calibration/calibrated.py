@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from assay.base import System
 from assay.calibration.false_alarm_rate import FalseAlarmRate
 from assay.core.clone import seeded_clone
+from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
 from assay.core.validation import (
     ANOMALY,
@@ -132,7 +133,8 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         fold = np.full(len(X), -1)
         fold[calibrating] = rng.permutation(np.arange(len(calibrating)) % min(self.cv, len(calibrating)))
         scores = np.empty(len(X))
-        for number, fold_seed in enumerate(child_seeds(rng, fold.max() + 1)):
+        folds = int(fold.max()) + 1
+        for number, fold_seed in enumerate(progress(child_seeds(rng, folds), "calibrating", total=folds)):
             held = fold == number
             model = seeded_clone(detector, fold_seed).fit(X[~held], None if y is None else y[~held])
             scores[held] = model.anomaly_score(X[held])
