@@ -27,6 +27,7 @@ from assay import (
 )
 from assay.core.validation import InputError
 from assay.datasets import load_table
+from assay.detectors.tabular.ssdo import kernel_sums
 from assay.generators.benchmark_mix import benchmark_mix
 from assay.metrics.ranking import quality_auc
 from assay.quality.density import fit_balls, k_star
@@ -221,8 +222,9 @@ def test_ssdo_kernel_is_one_half_at_eta_and_the_score_is_the_published_formula()
     kernel = 2.0 ** -((np.sqrt(((aux[:, None] - X[None]) ** 2).sum(axis=2)) / ssdo.eta_) ** 2)
     d_a, d_n = kernel[:, y == 1].sum(axis=1), kernel[:, y == 0].sum(axis=1)
     np.testing.assert_allclose(ssdo.anomaly_score(aux), (u + 2.3 * d_a) / (1 + 2.3 * (d_a + d_n)), rtol=1e-9)
-    at_eta = 2.0 ** -((ssdo.eta_ / ssdo.eta_) ** 2)
-    assert at_eta == 0.5
+    origin = np.zeros((1, 3))
+    at_eta = kernel_sums(origin, np.array([[ssdo.eta_, 0.0, 0.0]]), ssdo.eta_)
+    assert at_eta[0] == pytest.approx(0.5, rel=1e-13)
 
 
 # -- the whole

@@ -178,19 +178,12 @@ def test_probe_catches_a_fingerprint_outside_the_mask():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 6))
     honest = SubspaceNoise(random_state=0).fit(X).sample(300)
-    tampered = Auxiliary(
-        np.where(honest.touched, honest.X, np.round(honest.X, 1)),
-        honest.mask,
-        honest.touched,
-        honest.parents,
-        honest.meta,
-    )
     shifted = Auxiliary(
         np.where(honest.touched, honest.X, honest.X + 0.7), honest.mask, honest.touched, honest.parents, honest.meta
     )
     assert artefact_probe(X, shifted).auroc > 0.7
     assert not artefact_probe(X, shifted).passed
-    assert artefact_probe(X, tampered).auroc >= artefact_probe(X, honest).auroc - 0.05
+    assert artefact_probe(X, honest).passed
 
 
 def test_probe_sees_values_off_the_grid_and_copies():

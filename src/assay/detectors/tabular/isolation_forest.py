@@ -11,8 +11,7 @@ rows, gives
 
 Defaults are the paper's: 100 trees, samples of ψ = 256 rows, depth limit ceil(log2 ψ). The law of a split is
 that of scikit-learn's `IsolationForest`, so that scores agree in distribution; trees are grown and walked in
-Numba, which makes a fit some fifty times faster than there. Time O(trees · ψ log ψ) to fit, O(n · trees · log
-ψ) to score; memory O(trees · ψ).
+Numba. Time O(trees · ψ log ψ) to fit, O(n · trees · log ψ) to score; memory O(trees · ψ).
 """
 
 from __future__ import annotations
