@@ -1,0 +1,1 @@
+"""Methods × data sets × seeds → a resumable table → a report."""
