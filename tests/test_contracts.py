@@ -36,7 +36,7 @@ from assay.detectors.tabular.adapters import ClassifierDetector
 from assay.detectors.tabular.isolation_forest import IsolationForest
 from assay.detectors.tabular.marginals import ECOD
 from assay.quality.density import RarityDensity
-from assay.quality.eap import ClassProbability
+from assay.quality.probability import ClassProbability
 
 #: (promise, system) -> why the system cannot keep it.
 EXEMPT = {
@@ -46,11 +46,18 @@ EXEMPT = {
     ): "sums tails of single columns: blind to gaps between clusters; see test_ecod_finds_tails",
 }
 
-#: Smaller than the defaults, for speed alone.
+#: Smaller than the defaults for speed, and a utility that is no step function of a few anomalies.
 FAST = {
     "isolation_forest": {"n_trees": 50},
     "noise_contrastive": {"classifier": RandomForestClassifier(20, min_samples_leaf=5)},
     "eap": {"n_subsets": 8},
+    "data_shapley": {"budget": 4, "metric": "brier"},
+    "beta_shapley": {"budget": 4, "metric": "brier"},
+    "data_banzhaf": {"budget": 4, "metric": "brier"},
+    "influence": {"budget": 4, "metric": "brier"},
+    "leave_one_out": {"metric": "brier"},
+    "average_marginal_effect": {"budget": 64, "metric": "brier"},
+    "dvrl": {"budget": 20, "metric": "brier"},
 }
 
 DETECTORS = [entry.name for entry in of_role("detector")]

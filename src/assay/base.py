@@ -467,6 +467,10 @@ class QualityScore(System):
             self._quality(self._check_table(X_aux, reset=False, name="X_aux")), dtype=np.float64
         )
 
+    def n_fits(self, n_rows: int) -> int:
+        """Return how many models are fitted to judge `n_rows` rows, those of `fit` included."""
+        return 0
+
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
         raise NotImplementedError
 

@@ -32,6 +32,8 @@ class Squash(Calibrator):
     ----------
     threshold_ : float
         The score whose probability is one half.
+    percent_ : int
+        The percentile it is.
     floor_ : float
         Score that counts as zero: 0, or the smallest training score if that is negative.
 
@@ -56,8 +58,8 @@ class Squash(Calibrator):
         check_number(self.contamination, "contamination", low=0.0, high=0.5, strict_high=True)
         self.floor_ = float(min(scores.min(), 0.0))
         # The reference takes the whole percentile below, not the exact quantile.
-        percent = math.floor(100.0 * (1.0 - self.contamination) + 1e-9)
-        self.threshold_ = float(np.percentile(scores, percent))
+        self.percent_ = math.floor(100.0 * (1.0 - self.contamination) + 1e-9)
+        self.threshold_ = float(np.percentile(scores, self.percent_))
 
     def probability(self, scores: object) -> Floats:
         """Return the probability of being an anomaly, shape (n,), in [0, 1)."""

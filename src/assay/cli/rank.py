@@ -171,7 +171,8 @@ def rank_tables(
     from assay.base import Auxiliary
     from assay.core.files import new_folder
     from assay.core.tables import write_table
-    from assay.quality.eap import ExpectedAnomalyPosterior, standardised
+    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.quality.probability import standardised
     from assay.report.ranking import RankingReport
     from assay.training.auxiliary import choose, cross_checked_gain, named_learner
     from assay.training.probe import artefact_probe

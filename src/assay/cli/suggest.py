@@ -80,7 +80,8 @@ def suggest(
     from assay.core.files import new_folder
     from assay.core.progress import silence
     from assay.core.tables import read_table, write_table
-    from assay.quality.eap import ExpectedAnomalyPosterior, standardised
+    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.quality.probability import standardised
     from assay.report.ranking import RankingReport
     from assay.training.suggest import STRENGTHS
     from assay.training.suggest import suggest as find_best

@@ -33,13 +33,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from assay.base import QualityScore
-from assay.calibration.calibrated import Calibrated
-from assay.calibration.squash import Squash
-from assay.core.clone import seeded_clone
 from assay.core.parallel import run
 from assay.core.random import child_seeds
 from assay.core.tables import like_input
@@ -48,24 +44,21 @@ from assay.core.validation import (
     Floats,
     InputError,
     Ints,
-    check_methods,
     check_number,
     normals_and_anomalies,
     told,
 )
-from assay.detectors.tabular.adapters import ClassifierDetector, as_detector
-from assay.detectors.tabular.ssdo import SSDO
 from assay.kernels.balls import Members
 from assay.kernels.distances import squared_distances
 from assay.kernels.neighbours import nearest
 from assay.quality.density import fit_balls
+from assay.quality.probability import fit_model, probabilities, probability_model, standardised, standardiser
 from assay.quality.selection import keep_otsu, keep_top, weights
+from assay.quality.subsets import coin_flips
 from assay.quality.verdict import REALISTIC, reasons, verdicts
 
 #: Auxiliary rows judged at a time: bounds the memory at some (M · BLOCK) numbers.
 BLOCK = 16_384
-#: Standard deviations that count as infinitely many: squares stay finite, and scikit-learn's single precision too.
-FAR = 1e30
 
 
 def posterior_mean(q: Any, pseudo_count: Any, prior: tuple[float, float]) -> Any:
@@ -85,47 +78,6 @@ def posterior_variance(q: Any, pseudo_count: Any, prior: tuple[float, float]) ->
     phi = posterior_mean(q, pseudo_count, prior)
     mass = prior[0] + prior[1] + pseudo_count
     return phi * (1 - phi) / (mass + 1), phi * (1 - phi) * mass / (mass + 1)
-
-
-def standardiser(X: Floats) -> tuple[Floats, Floats]:
-    """Return mean and scale of each column; a column that is constant up to rounding gets scale 1."""
-    mean, scale = X.mean(axis=0), X.std(axis=0)
-    return mean, np.where(scale > 1e-12 * np.maximum(np.abs(mean), 1e-300), scale, 1.0)
-
-
-def standardised(X: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Return `X` in standard deviations from the mean, at most `FAR` of them."""
-    with np.errstate(over="ignore"):
-        return np.clip((X - mean) / scale, -FAR, FAR)
-
-
-def probability_model(detector: Any, contamination: float) -> Any:
-    """Return an estimator with `fit(X, y)` and `probability(X)` made from whatever detector was given.
-
-    A `Calibrated` detector speaks for itself; a classifier (`ClassifierDetector` or scikit-learn's) gives its
-    own probability; every other detector, Assay's, scikit-learn's or PyOD's, is squashed at the
-    contamination.
-    """
-    if detector is None:
-        detector = SSDO()
-    check_methods(detector, "detector", "fit")
-    if isinstance(detector, Calibrated):
-        if not hasattr(detector, "probability"):
-            raise InputError("detector is Calibrated without a probability: use the calibrator Squash, or pass it bare")
-        return detector
-    if isinstance(detector, ClassifierDetector):
-        return detector
-    if is_classifier(detector):
-        return ClassifierDetector(detector, calibration=None)
-    return Calibrated(as_detector(detector), Squash(contamination), cv=None)
-
-
-def _fit_model(template: Any, X: Floats, y: Ints, rows: Bools, seed: int) -> Any:
-    return seeded_clone(template, seed).fit(X[rows], y[rows])
-
-
-def _probabilities(model: Any, X: Floats) -> Floats:
-    return np.asarray(model.probability(X), dtype=np.float64)
 
 
 class ExpectedAnomalyPosterior(QualityScore):
@@ -239,7 +191,7 @@ class ExpectedAnomalyPosterior(QualityScore):
             (template, X, y, self.members_[:, b] == 1, seed)
             for b, seed in enumerate(child_seeds(rng, int(self.n_subsets)))
         ]
-        self.models_ = run(_fit_model, tasks, n_jobs=self.n_jobs, description="fitting detectors")
+        self.models_ = run(fit_model, tasks, n_jobs=self.n_jobs, description="fitting detectors")
         self.reference_probability_ = self._unseen_probability(anomalies)
 
     def _resolve_prior(self, contamination: float) -> tuple[float, float]:
@@ -252,12 +204,7 @@ class ExpectedAnomalyPosterior(QualityScore):
     def _draw_subsets(self, y: Ints, rng: np.random.Generator) -> Members:
         n, m = len(y), int((y == 1).sum())
         lowest = min((self.min_neighbors + 1 + m) / n, 0.99)
-        members = np.empty((n, int(self.n_subsets)), dtype=np.uint8)
-        for b, rate in enumerate(rng.uniform(lowest, 0.99, size=int(self.n_subsets))):
-            members[:, b] = rng.random(n) < rate
-            while members[y == 0, b].sum() < 2:  # a ball needs a neighbour
-                members[:, b] = rng.random(n) < rate
-        return members
+        return coin_flips(y, rng.uniform(lowest, 0.99, size=int(self.n_subsets)), rng)
 
     def _unseen_probability(self, anomalies: Ints) -> float:
         """Median over the anomalies of their mean q in the subsets without them (in all, if every one holds it)."""
@@ -268,11 +215,15 @@ class ExpectedAnomalyPosterior(QualityScore):
 
     # -- scoring
 
+    def n_fits(self, n_rows: int) -> int:
+        """Return the number of subsets: the auxiliary rows cost no fit."""
+        return int(self.n_subsets)
+
     def _per_subset(self, X: Floats) -> tuple[Floats, Floats, Floats]:
         """Return φ_b, q_b and N_b for standardised rows (l, d): each (l, M)."""
         counts = self.evidence_scale * self.balls_.pseudo_count(X)
         tasks = [(model, X) for model in self.models_]
-        q = np.column_stack(run(_probabilities, tasks, n_jobs=self.n_jobs, description="judging rows"))
+        q = np.column_stack(run(probabilities, tasks, n_jobs=self.n_jobs, description="judging rows"))
         return posterior_mean(q, counts, self.prior_), q, counts
 
     def _quality(self, X_aux: Floats) -> Floats:
@@ -406,48 +357,3 @@ class ExpectedAnomalyPosterior(QualityScore):
     def weights(self, X_aux: Any) -> Floats:
         """Return sample weights in [0, 1]: φ over the largest φ of `X_aux`."""
         return weights(self.quality(X_aux))
-
-
-class ClassProbability(QualityScore):
-    """The detector's probability q alone: EAP without the density.
-
-    An ablation: it ranks rows outside the domain, where a detector extrapolates, highest.
-
-    Parameters
-    ----------
-    detector : estimator, optional
-        As for `ExpectedAnomalyPosterior`.
-    random_state : None, int or numpy.random.Generator
-        Seed of the detector.
-
-    Attributes
-    ----------
-    mean_, scale_ : arrays of shape (d,)
-        What standardises the columns.
-    model_ : estimator
-        The fitted detector with its probability.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from assay import ClassProbability
-    >>> X = np.random.default_rng(0).normal(size=(100, 2))
-    >>> y = np.r_[np.zeros(95, int), np.ones(5, int)]
-    >>> quality = ClassProbability(random_state=0).fit(X, y).quality([[50.0, 50.0], [0.0, 0.0]])
-    >>> bool(quality[0] > quality[1])
-    True
-    """
-
-    def __init__(self, detector: Any = None, random_state: Any = None) -> None:
-        self.detector = detector
-        self.random_state = random_state
-
-    def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
-        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
-        self.mean_, self.scale_ = standardiser(X)
-        template = probability_model(self.detector, min(len(anomalies) / len(y), 0.49))
-        X = standardised(X, self.mean_, self.scale_)
-        self.model_ = _fit_model(template, X, y, np.ones(len(y), dtype=bool), child_seeds(rng, 1)[0])
-
-    def _quality(self, X_aux: Floats) -> Floats:
-        return _probabilities(self.model_, standardised(X_aux, self.mean_, self.scale_))

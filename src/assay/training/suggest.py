@@ -39,7 +39,8 @@ from assay.core.validation import (
     told,
 )
 from assay.kernels.neighbours import nearest
-from assay.quality.eap import ExpectedAnomalyPosterior, standardised
+from assay.quality.eap import ExpectedAnomalyPosterior
+from assay.quality.probability import standardised
 from assay.quality.verdict import INDISTINGUISHABLE, REALISTIC, UNREALISTIC
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
