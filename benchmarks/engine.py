@@ -1,9 +1,7 @@
 """Overhead of the benchmark engine: what a cell costs beyond its own time, with cells that only spin.
 
-Each place runs twice, with few and with many cells. The slope between both is a cell's whole cost in the steady
-state; what is left of the shorter run is the start (processes, imports) and the end. Two figures: the CPU time of
-driver and workers beyond the cell's own, which does not depend on who else uses the machine, and the time a worker
-waits from one cell to the next, which does.
+Two figures: the CPU time of driver and workers beyond the cells' own (its slope between a run of few cells and one
+of many, so that the start does not count), and the median time that a worker waits from one cell to the next.
 """
 
 import os
@@ -28,11 +26,8 @@ from assay.core.progress import silence
 from bench_measures import spin
 from tables import write
 
-PLACES = {
-    "1 process": (1, {"n_jobs": 1}),
-    "2 processes": (2, {"n_jobs": 2}),
-    "Dask, 2 workers": (2, {"cluster": "local:2"}),
-}
+PLACES = {"1 process": {"n_jobs": 1}, "2 processes": {"n_jobs": 2}, "Dask, 2 workers": {"cluster": "local:2"}}
+
 #: Cells in the short and in the long run, for each length of a cell in seconds.
 CELLS = {1.0: (4, 20), 0.2: (20, 100)}
 
@@ -43,14 +38,16 @@ def cpu():
 
 
 def measure(seconds, count, options):
-    """Return seconds of the run, seconds within cells, and CPU seconds of the run beyond those of its cells."""
+    """Return the CPU seconds of a run beyond those of its cells, each wait of a worker, and the start and end."""
     trial = Trial("spin", ("breastw",), tuple(range(count)), {"eap": Method("eap")}, {"pause": seconds}, "")
     with tempfile.TemporaryDirectory() as folder, silence():
         before = cpu()
         summary = engine.run(trial, folder, measure=spin, **options)
-        used, costs = cpu() - before, results.costs(folder)
-        assert summary.done == count
-        return summary.seconds, sum(costs["seconds"].to_pylist()), used - sum(costs["cpu_seconds"].to_pylist())
+        spent = cpu() - before - sum(results.costs(folder)["cpu_seconds"].to_pylist())
+        worker, began, ended = (results.table(folder)[name].to_numpy() for name in ("worker", "began", "ended"))
+    assert summary.done == count
+    waits = [np.sort(began[worker == one])[1:] - np.sort(ended[worker == one])[:-1] for one in np.unique(worker)]
+    return spent, np.concatenate(waits), summary.seconds - (ended.max() - began.min())
 
 
 def resume(count=1000):
@@ -68,13 +65,12 @@ def resume(count=1000):
 if __name__ == "__main__":
     rows = []
     for seconds, (few, many) in CELLS.items():
-        for place, (jobs, options) in PLACES.items():
-            short, long = np.array([measure(seconds, count, options) for count in (few, many)])
-            wall, work, spent = (long - short) / (many - few)
-            wait = wall * jobs - work
-            start = short[0] - (short[1] + few * wait) / jobs
-            shares = [f"{1000 * figure:.1f} ({figure / seconds:.2%})" for figure in (spent, wait)]
-            rows.append([f"{seconds:g}", place, many, f"{start:.1f}", *shares])
+        for place, options in PLACES.items():
+            short, _, _ = measure(seconds, few, options)
+            long, waits, ends = measure(seconds, many, options)
+            figures = (long - short) / (many - few), float(np.median(waits))
+            shares = [f"{1000 * figure:.1f} ({figure / seconds:.2%})" for figure in figures]
+            rows.append([f"{seconds:g}", place, many, f"{ends:.1f}", *shares])
     found, joined = resume()
     notes = f"""
 Cells spin on the clock until their time is over. A start happens once a run. To find 1,000 cells that are there
@@ -87,6 +83,6 @@ takes {found:.1f} s, to make their table {joined:.1f} s.
         "cells",
         "start and end (s)",
         f"CPU beyond the cell, {own}",
-        f"waiting, {own}",
+        f"worker waits, {own}",
     ]
     write("benchmark_engine", "Overhead of the benchmark engine", columns, rows, notes, "none")

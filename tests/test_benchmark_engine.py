@@ -239,8 +239,8 @@ def test_a_measure_that_returns_nonsense_fails(trial, tmp_path, inline, name, re
 
 
 @pytest.mark.parametrize("how", ["exit", "interrupt"])
-def test_a_measure_that_wants_to_end_the_process_fails(trial, tmp_path, how):
-    assert counts(go(trial(bad=["breastw"], how=how), tmp_path / "run", n_jobs=2)) == (8, 4, 0, 0)
+def test_a_measure_that_wants_to_end_the_process_fails(trial, tmp_path, inline, how):
+    assert counts(go(trial(bad=["breastw"], how=how), tmp_path / "run")) == (8, 4, 0, 0)
     name = {"exit": "SystemExit: 3", "interrupt": "KeyboardInterrupt:"}[how]
     assert results.table(tmp_path / "run")["reason"][0].as_py().startswith(name)
 
@@ -262,11 +262,15 @@ def test_only_what_is_missing_is_measured(trial, tmp_path, inline):
     for cell in gone:
         (folder / "cells" / f"{results.digest(trial, cell, measure)}.parquet").unlink()
     assert results.table(folder).num_rows == 10
+    for half in ("cells/.half.parquet", ".plan.half.json", ".trial.half.toml", ".table.half.csv"):
+        (folder / half).touch()  # as killed runs leave them
     (tmp_path / "log").unlink()
     assert counts(go(trial, folder)) == (2, 0, 0, 10)
     log = [line.split()[:3] for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(log) == sorted([cell.dataset, str(cell.seed), cell.method] for cell in gone)
     assert results.table(folder).equals(before)
+    assert len(cells_of(folder)) == 12
+    assert not list(folder.glob(".plan*"))
 
 
 def test_a_changed_configuration_runs_what_changed(trial, tmp_path, inline, monkeypatch):
@@ -433,11 +437,16 @@ def wait_until(condition, seconds=60):
         time.sleep(0.005)
 
 
-MANY = TOML.replace("[0, 1]", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]")
+#: A system that is quick to import, as these tests start many processes.
+QUICK = TOML.replace("[methods.eap]", "[methods.random_quality]").replace('"eap"\nn_subsets = 1', '"random_quality"')
 
 
 def test_killed_at_ten_random_moments_the_table_is_the_same_to_the_last_bit(tmp_path):
-    toml, folder, rng = written(tmp_path / "a.toml", MANY, pause=0.02), tmp_path / "killed", random.Random(0)
+    toml, folder, rng = (
+        written(tmp_path / "a.toml", QUICK.replace("[0, 1]", str(list(range(12)))), pause=0.02),
+        tmp_path / "killed",
+        random.Random(0),
+    )
     for kill in range(10):
         process, before = start(toml, folder, "--jobs", "2"), files_in(folder)
         more = rng.randrange(5) if kill else 0  # the first is killed before it has anything
@@ -454,8 +463,7 @@ def test_killed_at_ten_random_moments_the_table_is_the_same_to_the_last_bit(tmp_
     assert re.search(rf"{72 - survived} done, 0 failed, 0 skipped in \d+ s; {survived} were there already", out)
     assert sorted(os.listdir(folder)) == [".lock", "cells", "plan.json", "trial.toml"]
     assert not list((folder / "cells").glob(".*"))
-    process = start(toml, tmp_path / "whole", "--jobs", "2")
-    process.communicate(timeout=60)
+    go(read_config(toml, measure), tmp_path / "whole", n_jobs=2)
     for run in ("killed", "whole"):
         assert command("bench", "table", tmp_path / run).code == 0
     for name in ("table.parquet", "table.csv", "plan.json"):
@@ -463,38 +471,44 @@ def test_killed_at_ten_random_moments_the_table_is_the_same_to_the_last_bit(tmp_
     assert len(csv.read_csv(folder / "table.csv")) == 72
 
 
-def test_ctrl_c_stops_cleanly_and_what_is_there_counts(tmp_path):
-    toml, folder = written(tmp_path / "a.toml", pause=0.3), tmp_path / "run"
-    process = start(toml, folder, "--jobs", "2")
-    wait_until(lambda: files_in(folder) >= 2)
+def started(tmp_path):
+    """Start a run of four quick cells, and return it in the midst of two slow ones, with its workers' process ids."""
+    log = tmp_path / "log"
+    toml = written(tmp_path / "a.toml", QUICK.replace("[0, 1]", "[0]"), slow=["ionosphere"], log=log)
+    process = start(toml, tmp_path / "run", "--jobs", "2")
+    wait_until(lambda: log.exists() and len(log.read_text().splitlines()) == 6)
+    wait_until(lambda: files_in(tmp_path / "run") == 4)
+    return process, {int(line.split()[-1]) for line in log.read_text().splitlines()}
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_ctrl_c_stops_at_once_and_what_is_there_counts(tmp_path):
+    process, workers = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err.splitlines() == ["assay: stopped by Ctrl-C; nothing half-written was left"]
-    assert not list((folder / "cells").glob(".*"))
-    assert 2 <= results.table(folder).num_rows < 12
+    assert not list((tmp_path / "run" / "cells").glob(".*"))
+    assert results.table(tmp_path / "run")["status"].to_pylist() == ["done"] * 4
+    wait_until(lambda: not any(map(alive, workers)), 10)
 
 
 def test_workers_do_not_outlive_their_driver(tmp_path):
-    toml, folder = written(tmp_path / "a.toml", pause=0.5, log=tmp_path / "log"), tmp_path / "run"
-    process = start(toml, folder, "--jobs", "2")
-    wait_until(lambda: files_in(folder) >= 1)
+    process, workers = started(tmp_path)
+    assert all(map(alive, workers))
     process.kill()
     process.communicate()
-    workers = {int(line.split()[-1]) for line in (tmp_path / "log").read_text().splitlines()}
-    assert workers
-
-    def alive(pid):
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
-        except FileNotFoundError:
-            return False
-
     wait_until(lambda: not any(map(alive, workers)), 10)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, trial):
-    toml, folder = written(tmp_path / "a.toml", pause=1.0), tmp_path / "run"
+    toml, folder = written(tmp_path / "a.toml", QUICK, pause=1.0), tmp_path / "run"
     process = start(toml, folder)
     wait_until((folder / "plan.json").exists)
     with pytest.raises(InputError, match=rf"is in use by process {process.pid} on .*: wait for it"):

@@ -56,6 +56,7 @@ from assay.metrics.ranking import average_precision, roc_auc
 from assay.quality.selection import keep_otsu, keep_top, weights
 from assay.training.auxiliary import cross_checked_gain
 from commands import contents, run
+from small import SMALL
 
 DETECTORS = [entry.name for entry in of_role("detector")]
 GENERATORS = [entry.name for entry in of_role("generator")]
@@ -88,7 +89,7 @@ FAST = {
     "noise_contrastive": {"classifier": RandomForestClassifier(5)},
     "eap": {"n_subsets": 3},
     "foreign_rows": {"foreign": [np.random.default_rng(0).normal(size=(60, 5))]},
-}
+} | SMALL
 
 
 def test_there_are_more_than_2000_examples():
@@ -112,6 +113,7 @@ def outcome(function, *arguments, **options):
         # Both say what the caller should know of data that are used all the same.
         warnings.filterwarnings("ignore", category=LabelWarning)
         warnings.filterwarnings("ignore", message=".*cannot promise a rate.*")
+        warnings.filterwarnings("ignore", message="no mixture of .* met")
         try:
             return function(*arguments, **options)
         except (ValueError, MissingExtra) as error:

@@ -29,7 +29,7 @@ from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
 
-from assay.base import Pipeline
+from assay.base import Calibrator, Pipeline
 from assay.calibration.calibrated import Calibrated
 from assay.calibration.conformal import Conformal
 from assay.calibration.false_alarm_rate import FalseAlarmRate
@@ -44,6 +44,7 @@ from assay.detectors.tabular.adapters import ClassifierDetector, WrappedDetector
 from assay.detectors.tabular.isolation_forest import IsolationForest
 from assay.detectors.tabular.ssdo import SSDO
 from assay.quality.eap import ExpectedAnomalyPosterior
+from small import SMALL
 
 RNG = np.random.default_rng(0)
 X = np.vstack([RNG.normal(size=(150, 4)), RNG.normal(2.0, 1.0, size=(12, 4))])
@@ -77,7 +78,7 @@ def fitted(system):
 
 def by_default(entry):
     parameters = {"random_state": 0} if "random_state" in load_class(entry)().get_params() else {}
-    return load_class(entry)(**parameters)
+    return load_class(entry)(**parameters, **SMALL.get(entry.name, {}))
 
 
 SYSTEMS_OF_OTHERS = {
@@ -109,7 +110,7 @@ CASES = {entry.name: (lambda entry=entry: by_default(entry)) for entry in SYSTEM
 
 
 def new_rows(system):
-    return NEW[:, 0] if type(system).__name__ in ("Conformal", "FalseAlarmRate", "Quantile", "Squash") else NEW
+    return NEW[:, 0] if isinstance(system, Calibrator) else NEW
 
 
 @pytest.mark.parametrize("name", CASES)

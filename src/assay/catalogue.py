@@ -81,6 +81,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("false_alarm_rate", "assay.calibration.false_alarm_rate:FalseAlarmRate", "calibrator", "scores", "normals", "Keeps the false-alarm rate on fresh normal rows under a target"),
     Entry("conformal", "assay.calibration.conformal:Conformal", "calibrator", "scores", "normals", "p-values, and selection with a controlled false-discovery rate", "Bates et al., Annals of Statistics 2023, arXiv 2104.08279"),
     Entry("squash", "assay.calibration.squash:Squash", "calibrator", "scores", "none", "Probability one half at the contamination quantile", "Vercruyssen et al., ICDM 2018"),
+    Entry("contamination_posterior", "assay.calibration.contamination:ContaminationPosterior", "calibrator", "scores", "none", "Posterior of the share of anomalies, from the scores of several detectors", "Perini et al., ICML 2023, arXiv 2210.10487"),
     Entry("uniform_box", f"{_GENERATORS}:UniformBox", "generator", "tables", "normals", "Uniform in the inflated bounding box", "Sipple, ICML 2020"),
     Entry("permutation", f"{_GENERATORS}:Permutation", "generator", "tables", "normals", "Columns shuffled independently: marginals kept, dependence lost", "Sipple, ICML 2020"),
     Entry("global", f"{_GENERATORS}:Global", "generator", "tables", "normals", "Uniform beyond the range of each feature", "Han et al., NeurIPS 2022, arXiv 2206.09426"),

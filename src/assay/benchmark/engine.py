@@ -25,7 +25,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -195,7 +195,7 @@ def _die_with(driver: int) -> None:
 
 def _measured(
     place: Callable[[int], AbstractContextManager[Submit]], window: int, work: Callable[..., Row], jobs: list[Job]
-) -> Iterator[tuple[str, Row]]:
+) -> Generator[tuple[str, Row], None, None]:
     """Yield every cell's file name and row as it is finished."""
     suspects = []
     for job, future in _stream(place, window, work, deque(jobs)):

@@ -117,7 +117,8 @@ def encode(
     row = {name: typed[name] for name in KEYS} | columns | {name: typed[name] for name in COSTS}
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(row), sink, write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 @cache
@@ -137,7 +138,7 @@ def opened(folder: Path, trial: Trial, measure: Callable[..., Any]) -> Iterator[
     InputError
         If it cannot be created, holds anything that is no benchmark's, or is in use.
     """
-    strangers = sorted(set(os.listdir(folder)).difference(_OURS)) if folder.is_dir() else []
+    strangers = sorted(name for name in os.listdir(folder) if not _is_ours(name)) if folder.is_dir() else []
     if strangers:
         raise InputError(f"folder {folder} holds {strangers[0]!r}, which no benchmark wrote: choose another folder")
     try:
@@ -145,16 +146,22 @@ def opened(folder: Path, trial: Trial, measure: Callable[..., Any]) -> Iterator[
     except OSError as error:
         raise InputError(f"folder {folder} cannot be written: {error.strerror or error}") from error
     with _locked(folder):
-        for leftover in (*folder.glob(".*.*"), *(folder / "cells").glob(".*")):  # of a killed run
-            leftover.unlink()
-        # The table's order: by data set, seed, method.
-        order = {"datasets": trial.datasets, "seeds": sorted(trial.seeds), "methods": list(trial.methods)}
-        cells = [digest(trial, Cell(*cell), measure) for cell in product(*order.values())]
-        plan = {"name": trial.name, "trial": trial.digest, **order, "cells": cells}
+        for pattern in (".plan.*", ".trial.*", "cells/.*"):
+            for leftover in folder.glob(pattern):  # of a killed run
+                leftover.unlink()
+        # In the order of the table: by data set, seed, method.
+        order = product(trial.datasets, sorted(trial.seeds), trial.methods)
+        names = [digest(trial, Cell(*cell), measure) for cell in order]
+        plan = {"name": trial.name, "trial": trial.digest, "cells": names}
         for name, content in {"plan.json": json.dumps(plan, indent=1) + "\n", "trial.toml": trial.text}.items():
             with new_file(folder / name, overwrite=True) as part:
                 part.write_text(content, encoding="utf-8")
         yield
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a benchmark wrote what has this name, whole or (a hidden part of it) on the way there."""
+    return name in _OURS or name.startswith(tuple(f".{Path(whole).stem}." for whole in _OURS))
 
 
 @contextmanager

@@ -57,6 +57,7 @@ CLASSES = (
     "assay.calibration.calibrated:Calibrated",
     "assay.detectors.tabular.adapters:WrappedDetector",
     "assay.quality.density:Balls",
+    "assay.quality.density:SmoothEvidence",
     "sklearn.pipeline:Pipeline",
 )
 #: Types inside scikit-learn's estimators that may be built beside those that skops trusts by itself.

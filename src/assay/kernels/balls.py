@@ -137,3 +137,28 @@ def smallest_balls(X: Floats, reference: Floats, radii: Floats) -> Floats:
                 candidate = radius[b] if distance < radius[b] else np.inf
                 best[b] = candidate if candidate < best[b] else best[b]
     return out
+
+
+@jit
+def kth_distances(sorted_d2: Floats, order: npt.NDArray[Any], members: Members, k: int, out: Floats) -> None:
+    """Write into `out` (l, M) the squared distance of each row to its k-th nearest member of each subset.
+
+    `sorted_d2` and `order` (l, n) are the ascending squared distances to the n reference rows, and which row
+    each belongs to; a subset with fewer than `k` members counts its farthest one.
+    """
+    n = sorted_d2.shape[1]
+    M = members.shape[1]
+    counts = np.zeros(M, dtype=np.int32)
+    for x in range(len(sorted_d2)):
+        counts[:] = 0
+        found = out[x]
+        for position in range(n):
+            member = members[order[x, position]]
+            d2 = sorted_d2[x, position]
+            waiting = 0
+            for b in range(M):
+                found[b] = d2 if member[b] == 1 and counts[b] < k else found[b]
+                counts[b] += member[b]
+                waiting += counts[b] < k
+            if waiting == 0:
+                break

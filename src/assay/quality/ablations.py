@@ -108,6 +108,7 @@ class SinglePosterior(ExpectedAnomalyPosterior):
 
     n_subsets = 1
     n_jobs = None
+    density = "balls"
 
     def __init__(
         self,

@@ -20,6 +20,14 @@ et al.). A radius of 0 (more than k identical rows) counts as the smallest posit
 not lose their ball; the reference code gives such rows no density. Time O(n² (d + log n) + l n d), memory
 O(block · n).
 
+Beside the published density stands a smooth one, which EAP takes with ``density="smooth"``:
+
+    N(x) = 2 ** -(d(x) / s)²,
+
+d(x) the distance to the `SMOOTH_NEIGHBORS`-th nearest normal and s the 90 % quantile of d over the known real
+anomalies: evidence fades where real anomalies end, instead of stopping at the rim of the last ball. It is
+ours, not published; `docs/trial.md` has the figures.
+
 The functions work for M random subsets of the normals at once, the estimator for all of them.
 """
 
@@ -34,12 +42,14 @@ from scipy.stats import beta
 
 from assay.base import QualityScore
 from assay.core.validation import Floats, Ints, check_number, normals_and_anomalies
-from assay.kernels.balls import Members, ball_radii, capture_counts, smallest_balls
+from assay.kernels.balls import Members, ball_radii, capture_counts, kth_distances, smallest_balls
 from assay.kernels.distances import squared_distances
 
 Order = npt.NDArray[np.int32]
 #: Bytes the sorted distances may take before they are computed twice instead of kept.
 CACHE_BYTES = 512 * 2**20
+#: Neighbour and quantile of the smooth evidence.
+SMOOTH_NEIGHBORS, SMOOTH_LEVEL = 5, 0.9
 #: Radius that stands for zero where all rows of a subset are identical.
 TINY = 1e-12
 
@@ -73,6 +83,47 @@ class Balls:
         v = 1.0 / np.sqrt(smallest_balls(X, self.reference, self.radii))
         counts: Floats = self.size * v / (v + self.mass)
         return counts
+
+
+@dataclass(frozen=True)
+class SmoothEvidence:
+    """The smooth evidence of M subsets of one set of normal rows.
+
+    Attributes
+    ----------
+    reference : array of shape (n, d)
+        The normal rows.
+    members : array of uint8 of shape (n, M)
+        Which subset holds which of them.
+    reach : array of shape (M,)
+        The distance s at which a row has half an observation.
+    """
+
+    reference: Floats
+    members: Members
+    reach: Floats
+
+    def pseudo_count(self, X: Floats) -> Floats:
+        """Return N(x) for each row of `X` (l, d) and subset: (l, M)."""
+        return np.asarray(np.exp2(-np.square(smooth_distances(X, self.reference, self.members) / self.reach)))
+
+
+def smooth_distances(X: Floats, reference: Floats, members: Members) -> Floats:
+    """Return d(x), the distance of each row to its `SMOOTH_NEIGHBORS`-th nearest normal of each subset: (l, M)."""
+    out = np.empty((len(X), members.shape[1]))
+    step = max(1, CACHE_BYTES // (24 * len(reference)))
+    for first in range(0, len(X), step):
+        d2 = squared_distances(X[first : first + step], reference)
+        order = np.argsort(d2, axis=1).astype(np.int32)
+        ordered = np.take_along_axis(d2, order, axis=1)
+        kth_distances(ordered, order, members, SMOOTH_NEIGHBORS, out[first : first + step])
+    return np.asarray(np.sqrt(out))
+
+
+def fit_smooth(normals: Floats, anomalies: Floats, members: Members) -> SmoothEvidence:
+    """Measure the reach of the smooth evidence in every subset; parameters as for `fit_balls`."""
+    reach = np.quantile(smooth_distances(anomalies, normals, members), SMOOTH_LEVEL, axis=0)
+    return SmoothEvidence(reference=normals, members=members, reach=np.maximum(reach, TINY))
 
 
 def k_star(captures: npt.NDArray[Any], n_normals: int, k_min: int = 5, level: float = 0.95) -> int:
