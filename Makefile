@@ -43,10 +43,20 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/official_pools.py
 	$(BIN)/python proofs/suggest.py
 	$(BIN)/python proofs/bundled_gain.py
+	$(BIN)/python proofs/contamination.py
+	$(BIN)/python proofs/rivals.py
+	$(BIN)/python proofs/sensitivity.py
+	$(BIN)/python proofs/generator_gain.py
+	$(BIN)/assay bench run proofs/trial/eap.toml --jobs 2
+	$(BIN)/python proofs/trial_tables.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/eap.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/rivals.py
+	$(BIN)/python benchmarks/contamination.py
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/any_size.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -25,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "proofs"), str(ROOT / "tests")]
 
-from assay import KNNShapley
+from assay import AverageMarginalEffect, DataBanzhaf, DataOOB, KNNShapley
 from assay.kernels.shapley import knn_shapley_values
 from tables import write
 from test_rivals_without_models import newcomers_one_by_one, recursion
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     workload: str
     ours: float
-    twin: float
+    twin: float | None
     twin_share: str
     peer: float | None
     peer_share: str
@@ -131,7 +131,50 @@ def _validation_twin(X, y, valid, label):
     return np.mean([recursion(X, y, e, c, K) for e, c in zip(valid, label)], axis=0)
 
 
-ROWS = (newcomers, validation, tidied)
+def _with_detectors(command, kind, judge, fits, models, n=500, d=20, l=40):
+    """A rival that fits detectors: seconds for as many fits as the peer makes, which `fits` counts."""
+    rng = np.random.default_rng(SEED)
+    X, y = labelled(n, d, 10, rng)
+    aux = rng.normal(1.0, 1.5, size=(l, d))
+    judge.fit(X, y).quality(aux)  # compile
+    seconds, _ = cpu(lambda: judge.fit(X, y).quality(aux))
+    peer_seconds, _ = peer(kind, command, X=X, y=y, aux=aux, models=models)
+    return Row(
+        f"{kind.replace('_', ' ')}, {fits} detector fits, n = {n}, l = {l}, d = {d}",
+        seconds * fits / judge.n_fits(l),
+        None,
+        "",
+        peer_seconds,
+        "all",
+        5,
+        "other draws",
+    )
+
+
+def data_oob(command):
+    """Data-OOB: one detector a model."""
+    return _with_detectors(command, "data_oob", DataOOB(budget=40, random_state=0), 40, 40)
+
+
+def average_marginal_effect(command):
+    """AME: one detector a model, eight rates."""
+    judge = AverageMarginalEffect(budget=40, random_state=0)
+    return _with_detectors(command, "average_marginal_effect", judge, 40, 5)
+
+
+def data_banzhaf(command):
+    """Data Banzhaf: four subsets, each with half of the auxiliary rows in turn."""
+    return _with_detectors(command, "data_banzhaf", DataBanzhaf(budget=4, random_state=0), 4 * (1 + 20), 4)
+
+
+def data_banzhaf_short_cut(command):
+    """The same, the auxiliary rows joining as labels."""
+    judge = DataBanzhaf(budget=4, refit=False, random_state=0)
+    row = _with_detectors(command, "data_banzhaf", judge, 4 * (1 + 20), 4)
+    return row._replace(workload=f"the same by the short cut `refit=False` ({row.workload.split(', ')[1]})", bar=None)
+
+
+ROWS = (newcomers, validation, tidied, data_oob, average_marginal_effect, data_banzhaf, data_banzhaf_short_cut)
 
 NOTES = f"""
 CPU seconds of one thread, median of {REPEATS} (the twin and the peer's scaled run: of 1). Agreement: the largest
@@ -144,6 +187,9 @@ The peer of the second line is OpenDataVal's algorithm with its costs (distances
 labels compared at each rank, a Python loop over ranks), written for this benchmark; that of the third line is the
 same algorithm with the avoidable costs left out: most of the factor of the second is made of these, and what is
 left is bounded by the sort, which both need. Both peers compute in single precision.
+
+The peers of the lines with detectors are the reference implementation's estimators, over its detector, at the same
+number of fits. What counts there is the detector's fit and the scores of the training rows.
 """
 
 
@@ -152,7 +198,10 @@ def main(*command):
     rows = []
     for measure in ROWS:
         row = measure(command)
-        line = [row.workload, f"{row.ours:.3f}", f"{row.twin:.1f}", row.twin_share, f"{row.twin / row.ours:.0f} ×"]
+        twin = ["", "", ""]
+        if row.twin is not None:
+            twin = [f"{row.twin:.1f}", row.twin_share, f"{row.twin / row.ours:.0f} ×"]
+        line = [row.workload, f"{row.ours:.3f}", *twin]
         if command:
             line += [
                 f"{row.peer:.2f}",

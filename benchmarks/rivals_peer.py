@@ -24,26 +24,39 @@ class _Evaluator:
     def embeddings(self, *tables):
         return tables
 
+    def input_model_metric(self, model, metric):
+        self.pred_model, self.metric = model, metric
+        return self
+
+    def evaluate(self, y, q, metric):
+        y, flagged = y.reshape(-1) == 1, q.reshape(-1) > 0.5
+        return float(2 * (y & flagged).sum() / max(int(y.sum() + flagged.sum()), 1))
+
 
 class _Models:
     pass
 
 
-def _estimator(checkout, package, name):
+def _estimator(checkout, package, name, module=None):
     """Import an estimator of the checkout without the rest of its package."""
+    module = module or package
+    # Imported at the top of a module and used by none of its estimators.
+    for unused in ("torcheval", "torcheval.metrics", "torcheval.metrics.functional"):
+        sys.modules.setdefault(unused, types.ModuleType(unused))
+    sys.modules["torcheval.metrics.functional"].auc = None
     parts = {
         "opendataval.dataval.api": {"DataEvaluator": _Evaluator, "ModelLessMixin": _Models, "ModelMixin": _Models},
         "opendataval.model.api": {"Model": _Models},
+        "opendataval.dataval.margcontrib.shap": {"ShapEvaluator": _Models},
     }
-    for module, holds in parts.items():
-        sys.modules[module] = types.ModuleType(module)
-        vars(sys.modules[module]).update(holds)
+    for part, holds in parts.items():
+        sys.modules[part] = types.ModuleType(part)
+        vars(sys.modules[part]).update(holds)
     for folder in ("opendataval", "opendataval.model", "opendataval.dataval", f"opendataval.dataval.{package}"):
         stand_in = types.ModuleType(folder)
         stand_in.__path__ = [str(Path(checkout, *folder.split(".")))]
         sys.modules[folder] = stand_in
-    module = __import__(f"opendataval.dataval.{package}.{package}", fromlist=[name])
-    return getattr(module, name)
+    return getattr(__import__(f"opendataval.dataval.{package}.{module}", fromlist=[name]), name)
 
 
 def newcomers(checkout, X, y, aux, k):
@@ -104,7 +117,44 @@ def validation_tidied(checkout, X, y, valid, label, k):
     return REPEATS, values
 
 
-PEERS = {peer.__name__: peer for peer in (newcomers, validation, validation_tidied)}
+def _with_detectors(estimator, X, y, aux, models):
+    """Run an estimator that fits detectors: SSDO over an isolation forest, as in the reference experiments."""
+    from eap_peer import Bridge
+
+    evaluator = estimator(num_models=int(models), device=torch.device("cpu"))
+    evaluator.input_model_metric(Bridge(float(y.mean())), "f1")
+    evaluator.verbose = False
+    given = torch.from_numpy(X), torch.from_numpy(np.where(y == 1, 1, -1)), torch.from_numpy(aux)
+    more = torch.ones(len(aux), dtype=torch.int64), None, None, None
+    names = ("x_train", "y_train", "x_fakes", "y_fakes", "y_fake_true_label", "x_test", "y_test")
+    vars(evaluator).update(zip(names, (*given, *more)))
+    if hasattr(evaluator, "input_data"):
+        evaluator.input_data(*given, *more)
+
+    def run():
+        values = evaluator.train_data_values() and evaluator.evaluate_data_values()
+        return np.asarray(values)
+
+    return 1, run
+
+
+def data_oob(checkout, X, y, aux, models):
+    """Data-OOB: the reference implementation's."""
+    return _with_detectors(_estimator(checkout, "oob", "DataOob"), X, y, aux, models)
+
+
+def data_banzhaf(checkout, X, y, aux, models):
+    """Data Banzhaf: the reference implementation's."""
+    return _with_detectors(_estimator(checkout, "margcontrib", "DataBanzhaf", "banzhaf"), X, y, aux, models)
+
+
+def average_marginal_effect(checkout, X, y, aux, models):
+    """AME: the reference implementation's."""
+    return _with_detectors(_estimator(checkout, "ame", "AME"), X, y, aux, models)
+
+
+_ALL = (newcomers, validation, validation_tidied, data_oob, data_banzhaf, average_marginal_effect)
+PEERS = {peer.__name__: peer for peer in _ALL}
 
 
 def main(kind, checkout, given, out):

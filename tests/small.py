@@ -1,11 +1,14 @@
-"""Parameters that make the costly systems quick: few detector fits, and a utility that is no step function."""
+"""Parameters that make the costly systems quick: few detector fits, and a utility that is no step function.
+
+The marginal rivals take their short cut here; test_rivals_with_models.py holds it and the refits to the definition.
+"""
 
 SMALL = {
-    "leave_one_out": {"metric": "brier"},
-    "data_shapley": {"budget": 4, "metric": "brier"},
-    "beta_shapley": {"budget": 4, "metric": "brier"},
-    "data_banzhaf": {"budget": 4, "metric": "brier"},
-    "influence": {"budget": 4, "metric": "brier"},
+    "leave_one_out": {"metric": "brier", "refit": False},
+    "data_shapley": {"budget": 4, "metric": "brier", "refit": False},
+    "beta_shapley": {"budget": 4, "metric": "brier", "refit": False},
+    "data_banzhaf": {"budget": 4, "metric": "brier", "refit": False},
+    "influence": {"budget": 4, "metric": "brier", "refit": False},
     "average_marginal_effect": {"budget": 64, "metric": "brier"},
     "dvrl": {"budget": 20, "metric": "brier"},
     "data_oob": {"budget": 40},

@@ -30,7 +30,7 @@ from assay.datasets import load_table
 from assay.detectors.tabular.ssdo import kernel_sums
 from assay.generators.benchmark_mix import benchmark_mix
 from assay.metrics.ranking import quality_auc
-from assay.quality.density import fit_balls, k_star
+from assay.quality.density import fit_balls, k_star, smooth_distances
 from assay.quality.eap import posterior_mean, posterior_variance
 from assay.quality.selection import keep_otsu, keep_top, otsu_threshold, weights
 from small_pools import compare, small_pools
@@ -239,6 +239,48 @@ def test_eap_is_the_published_procedure_given_the_same_subsets_and_detectors():
     np.testing.assert_allclose(eap.quality(aux), expected, rtol=1e-8)
 
 
+def test_smooth_density_is_the_naive_one_in_every_subset():
+    X, y, rng = gaussian_problem(1)
+    aux = rng.normal(1.0, 3.0, size=(40, 3))
+    eap = ExpectedAnomalyPosterior(density="smooth", n_subsets=12, random_state=0).fit(X, y)
+    Z = (aux - eap.mean_) / eap.scale_
+    counts = eap.smooth_.pseudo_count(Z)
+    for b in range(12):
+        normals = eap.X_[(eap.members_[:, b] == 1) & (y == 0)]
+        np.testing.assert_allclose(counts[:, b], twins.smooth_count(normals, eap.X_[y == 1], Z), rtol=1e-10)
+    q = np.column_stack([model.probability(Z) for model in eap.models_])
+    expected = posterior_mean(q, counts, eap.prior_).mean(axis=1)
+    np.testing.assert_allclose(eap.quality(aux), expected, rtol=1e-12)
+
+
+def test_the_density_changes_the_evidence_and_nothing_else():
+    X, y, rng = gaussian_problem(1)
+    aux = rng.normal(1.0, 3.0, size=(40, 3))
+    balls, smooth = (
+        ExpectedAnomalyPosterior(density=density, n_subsets=12, random_state=0).fit(X, y)
+        for density in ("balls", "smooth")
+    )
+    assert balls.smooth_ is None
+    one, other = balls.evaluate(aux), smooth.evaluate(aux)
+    for name in ("probability", "zero_density_share", "nearest_normal", "ball_centre"):
+        np.testing.assert_array_equal(one[name], other[name])
+    assert (np.asarray(one["pseudo_count"]) != np.asarray(other["pseudo_count"])).all()
+    # Evidence fades with the distance and is one half where the known anomalies end.
+    far = X[y == 0].mean(axis=0) + np.linspace(0, 60, 40)[:, None]
+    counts = smooth.smooth_.pseudo_count((far - smooth.mean_) / smooth.scale_).mean(axis=1)
+    assert counts[-1] < 1e-12 and (np.diff(counts[5:]) <= 0).all() and counts.max() <= 1
+
+
+def test_smooth_density_counts_the_farthest_normal_of_a_small_subset():
+    rng = np.random.default_rng(0)
+    reference, X = rng.normal(size=(6, 2)), rng.normal(size=(4, 2))
+    members = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]], dtype=np.uint8).T
+    found = smooth_distances(X, reference, members)
+    distances = np.linalg.norm(X[:, None] - reference, axis=2)
+    np.testing.assert_allclose(found[:, 0], distances[:, :3].max(axis=1))
+    np.testing.assert_allclose(found[:, 1], np.sort(distances, axis=1)[:, 4])
+
+
 def test_same_seed_same_bits_other_order_other_order():
     X, y, rng = gaussian_problem()
     aux = rng.normal(size=(40, 3)) * 2
@@ -425,7 +467,7 @@ def test_bad_training_data_gets_one_clear_line(change, message):
 @pytest.mark.parametrize(
     "parameters",
     [{"n_subsets": 0}, {"min_neighbors": 0}, {"prior": 1.5}, {"prior": (1, 2, 3)}, {"prior": (0.1, -1)},
-     {"evidence_scale": 0}, {"detector": "forest"}, {"detector": KNN}, {"random_state": "x"},
+     {"evidence_scale": 0}, {"density": "rough"}, {"detector": "forest"}, {"detector": KNN}, {"random_state": "x"},
      {"detector": Calibrated(KNN(), FalseAlarmRate())}],
 )  # fmt: skip
 def test_bad_parameters_are_named(parameters):

@@ -4,10 +4,13 @@
 - ``systems/index.md``: all of them in tables;
 - ``results/<name>.md``: what the commands of `make proofs` and `make bench` wrote;
 - ``guide/strength.svg``: what every generator does at three strengths.
+
+A line ``<!-- table: NAME -->`` of a page becomes the table of results/NAME.md, so that no page repeats a number.
 """
 
 import html
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,18 @@ def on_files(files, config):
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Put the tables of results/ where a page asks for them."""
+    return re.sub(r"^<!-- table: (\w+) -->$", lambda asked: table_of(asked[1]), markdown, flags=re.MULTILINE)
+
+
+def table_of(name):
+    path = ROOT / "results" / f"{name}.md"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return "\n".join([*rows, "", f"[How it was measured](../results/{name}.md)"])
 
 
 def system_page(entry):

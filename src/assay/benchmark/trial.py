@@ -20,7 +20,8 @@ The pool is `assay.generators.benchmark_mix`. Its unrealistic rows come from oth
 table, embeddings of other objects by the same network for an embedding; relatives of a data set (the same
 source) never. Before the pool is built a table is cut to 20,000 normal rows and 5,000 anomalies at random: the
 pool needs 1,500 and 550. A data set with fewer than `min_anomalies` is skipped. Test labels are used in
-metrics alone.
+metrics alone. With the option ``foreign = "bundled"`` the foreign rows come from the tables that the package
+holds, so that nothing else need be on the machine.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ VERSION = 1
 #: What a configuration may set, and its defaults.
 OPTIONS: dict[str, Any] = {
     "min_anomalies": 30,
+    "foreign": "family",
     "max_normals": 1000,
     "curves": True,
     "selection": True,
@@ -83,9 +85,11 @@ def family(dataset: str) -> str:
     return dataset.split("/")[0] if "/" in dataset else "table"
 
 
-def foreign_names(dataset: str) -> list[str]:
-    """Return the data sets that may give unrealistic rows for `dataset`."""
+def foreign_names(dataset: str, source: str = "family") -> list[str]:
+    """Return the data sets that may give unrealistic rows for `dataset`: of its family, or the bundled ones."""
     relatives = next((group for group in RELATIVES if dataset in group), {dataset})
+    if source == "bundled":
+        return [name for name in available(bundled=True) if name not in relatives]
     kin = [name for name in available() if family(name) == family(dataset) and name not in relatives]
     if kin:
         return kin
@@ -117,7 +121,7 @@ def _pool(dataset: str, seed: int, options: tuple[tuple[str, Any], ...]) -> tupl
         raise Skip(f"{anomalies} anomalies, at least {chosen['min_anomalies']} needed")
     X, y = _cut(data.X, data.y, MAX_NORMALS, MAX_ANOMALIES, seed)
     rng = np.random.default_rng([seed, 1])
-    names = [str(name) for name in rng.permutation(foreign_names(dataset))[:5]]
+    names = [str(name) for name in rng.permutation(foreign_names(dataset, chosen["foreign"]))[:5]]
     foreign = {name: _foreign(name) for name in names}
     try:
         pool = benchmark_mix(X, y, foreign, max_normals=chosen["max_normals"], random_state=rng)

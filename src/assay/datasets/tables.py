@@ -68,9 +68,11 @@ def _registry() -> dict[str, tuple[str, str]]:
     return registry
 
 
-def available() -> list[str]:
-    """Return the names `load_table` knows."""
-    return sorted(_registry())
+def available(*, bundled: bool = False) -> list[str]:
+    """Return the names `load_table` knows; with `bundled` those of the tables that the package itself holds."""
+    folder = Path(str(files("assay.datasets"))) / "bundled"
+    registry = _registry()
+    return sorted(name for name in registry if not bundled or (folder / Path(registry[name][0]).name).is_file())
 
 
 def load_table(name: str, *, download: bool = False) -> Dataset:

@@ -42,7 +42,8 @@ def sparse_effects(included: Floats, utilities: Floats) -> Floats:
     if not centred.any():
         return np.zeros(included.shape[1])
     with threadpool_limits(1):
-        lasso = LassoCV(cv=min(5, len(centred)), tol=1e-3, max_iter=10_000).fit(columns, centred)
+        # It descends in cycles and has no use for the seed, but would draw one from the global state.
+        lasso = LassoCV(cv=min(5, len(centred)), tol=1e-3, max_iter=10_000, random_state=0).fit(columns, centred)
     return np.asarray(lasso.coef_)
 
 
@@ -119,6 +120,7 @@ class AverageMarginalEffect(QualityScore):
         _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
         if 2 * len(anomalies) >= len(y):
             raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
+        probability_model(self.detector, len(anomalies) / len(y))  # better refused now than when rows are judged
         self.X_, self.y_ = X, y
         self.members_ = coin_flips(y, np.resize(RATES, int(self.budget)), rng)
         self.seeds_ = np.array(child_seeds(rng, int(self.budget)))

@@ -26,7 +26,7 @@ Beside the published density stands a smooth one, which EAP takes with ``density
 
 d(x) the distance to the `SMOOTH_NEIGHBORS`-th nearest normal and s the 90 % quantile of d over the known real
 anomalies: evidence fades where real anomalies end, instead of stopping at the rim of the last ball. It is
-ours, not published; `docs/trial.md` has the figures.
+ours, not published; `docs/guide/trial.md` has the figures.
 
 The functions work for M random subsets of the normals at once, the estimator for all of them.
 """

@@ -14,8 +14,8 @@ auxiliary row is w after the last epoch.
 Defaults: 5 hidden layers of 100, combined with |y - q| in 10, batches of 32, learning rate .01, τ = .9, λ =
 1000, T = 1000 (OpenDataVal, the reference adaptation by Perini et al., TMLR 2024), the mean over 20 epochs as
 the baseline (Yoon et al.). Departure from the adaptation: one network for all auxiliary rows, T fits in all,
-instead of T fits for each row in turn, whose network goes on from the row before. So the auxiliary rows are
-judged together. Needs the extra ``deep``.
+instead of T fits for each row in turn, whose network goes on from the row before; so the auxiliary rows are
+judged together. The network sees the columns standardised. Needs the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from assay.core.random import child_seeds
 from assay.core.validation import Floats, InputError, Ints, check_number, normals_and_anomalies, told
 from assay.kernels.marginal import METRICS
 from assay.quality.marginal import utility
-from assay.quality.probability import fit_model, probabilities, probability_model
+from assay.quality.probability import fit_model, probabilities, probability_model, standardised, standardiser
 
 #: Width, depth and combining width of the value network; epochs the reward's baseline looks back.
 HIDDEN, LAYERS, COMBINED, MEMORY = 100, 5, 10, 20
+#: Largest number the network is shown, so that its single precision stays finite.
+FAR = 1e6
 
 
 def value_network(d: int) -> Any:
@@ -138,7 +140,8 @@ class DVRL(QualityScore):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             trunk, head = network = value_network(X.shape[1])
-        inputs = torch.as_tensor(np.column_stack([X, y]), dtype=torch.float32)
+        shown = np.clip(standardised(X, *standardiser(self.X_)), -FAR, FAR)
+        inputs = torch.as_tensor(np.column_stack([shown, y]), dtype=torch.float32)
         gaps = torch.as_tensor(gap[:, None], dtype=torch.float32)
         adam = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
 
@@ -167,4 +170,4 @@ class DVRL(QualityScore):
             (reward * unlikely + 1e3 * explore).backward()
             adam.step()
         with torch.no_grad():
-            return np.asarray(torch.sigmoid(logits(torch.arange(n, n + l))).double())
+            return np.asarray(torch.sigmoid(logits(torch.arange(n, n + l)).double()))
