@@ -65,7 +65,7 @@ def quality_table(table, methods, name, title, notes, extra=()):
             [
                 method,
                 f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
-                f"{row['seed_spread']:.3f}",
+                told(row, "seed_spread"),
                 f"{row['rank']:.2f}",
                 against,
                 "" if row["p"] is None else f"{row['p']:.2g}",

@@ -349,6 +349,20 @@ def test_detectors_fitted_in_processes_are_those_fitted_in_threads():
     assert processes.tobytes() == threads.tobytes()
 
 
+def test_detectors_fitted_on_a_dask_cluster_are_those_fitted_here():
+    from distributed import Client, LocalCluster
+
+    from assay.quality.eap import ExpectedAnomalyPosterior
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 3)), np.repeat([0, 1], [72, 8])
+    here = ExpectedAnomalyPosterior(n_subsets=4, random_state=0).fit(X, y).quality(X)
+    workers = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with workers as cluster, Client(cluster), joblib.parallel_config("dask"):
+        there = ExpectedAnomalyPosterior(n_subsets=4, random_state=0).fit(X, y).quality(X)
+    assert there.tobytes() == here.tobytes()
+
+
 def _fail(x):
     if x == 3:
         raise InputError(f"task {x} went wrong")

@@ -30,10 +30,11 @@ from assay import (
 from assay.core.clone import seeded_clone
 from assay.core.validation import InputError
 from assay.kernels.marginal import METRICS
+from assay.quality import marginal
 from assay.quality.average_marginal_effect import RATES, sparse_effects
 from assay.quality.eap import posterior_mean
-from assay.quality.marginal import utility
-from assay.quality.probability import probability_model
+from assay.quality.marginal import shared_utilities, utility
+from assay.quality.probability import fit_model, probability_model
 
 MARGINAL = (LeaveOneOut, DataShapley, BetaShapley, DataBanzhaf, SubsampleInfluence)
 
@@ -212,6 +213,27 @@ def test_shapley_and_beta_shapley_play_the_same_game(table):
     np.testing.assert_allclose(one.quality(X_aux), other.quality(X_aux), rtol=1e-12)
     weighted = quick(BetaShapley, refit=False).fit(X, y)
     assert (weighted.quality(X_aux) != one.quality(X_aux)).any()
+
+
+def test_rivals_can_share_their_utilities(table, monkeypatch):
+    X, y, X_aux = table
+    made = []
+    monkeypatch.setattr(marginal, "fit_model", lambda *task: made.append(1) or fit_model(*task))
+    rivals = [quick(DataShapley), quick(BetaShapley)]
+    alone = [judge.fit(X, y).quality(X_aux) for judge in rivals]
+    assert len(made) == 2 * 6 * 16
+    made.clear()
+    with shared_utilities():
+        together = [judge.fit(X, y).quality(X_aux) for judge in rivals]
+        assert len(made) == 6 * 16
+        rivals[0].quality(X_aux[:3])  # other rows
+        assert len(made) == 6 * 16 + 6 * 3
+        quick(DataShapley, random_state=1).fit(X, y)  # other subsets
+        assert len(made) == 6 * 16 + 6 * 3 + 6
+    for one, other in zip(alone, together):
+        np.testing.assert_array_equal(one, other)
+    rivals[0].fit(X, y)
+    assert len(made) == 6 * 16 + 6 * 3 + 12  # what was shared ends with the context
 
 
 def test_more_subsets_less_spread(table):

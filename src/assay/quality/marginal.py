@@ -11,8 +11,8 @@ time joins it, called an anomaly; there is no validation set, so the training ro
 
 A rival is a law for the subsets and a way to average: all rows at once (leave-one-out), prefixes of
 permutations (Data Shapley, Beta Shapley), coin flips (Data Banzhaf), a fixed share (influence). U(S_b) is
-computed once for all auxiliary rows; `budget` is the number B of subsets, that is of detector fits each
-auxiliary row costs.
+computed once for all auxiliary rows (and with `shared_utilities` for several rivals); `budget` is the number
+B of subsets, that is of detector fits each auxiliary row costs.
 
 Detector, metric and the one-row-at-a-time form: Perini, Rudolph, Schmedding and Qiu, TMLR 2024 (default:
 `SSDO` squashed at the contamination). Departures from the published estimators, for all rivals: both terms of
@@ -28,8 +28,13 @@ the agreement).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 
 from assay.base import QualityScore
@@ -59,6 +64,41 @@ def utility(q: Floats, y: Ints, metric: str) -> float:
         return float((below + equal / 2).sum() / (anomalous.sum() * (~anomalous).sum()))
     flagged = q > 0.5
     return float(2 * (flagged & anomalous).sum() / max(flagged.sum() + anomalous.sum(), 1))
+
+
+_shared: ContextVar[dict[str, Any] | None] = ContextVar("assay_shared_utilities", default=None)
+
+
+@contextmanager
+def shared_utilities() -> Iterator[None]:
+    """Let the rivals used in this context share what they have in common: detectors and utilities, in memory.
+
+    Rivals have it in common when training rows, detector, metric, subsets and auxiliary rows are the same: so
+    do `DataShapley` and `BetaShapley` with one `random_state` and budget, and any rival asked again. The
+    values are the same with and without.
+
+    Examples
+    --------
+    >>> from assay.quality.marginal import shared_utilities
+    >>> with shared_utilities():
+    ...     pass
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _once(parts: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """Return ``make()``, or what it returned before for the same parts in this context of `shared_utilities`."""
+    kept = _shared.get()
+    if kept is None:
+        return make()
+    key = str(joblib.hash(parts))
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
 
 
 class MarginalQuality(QualityScore):
@@ -91,7 +131,8 @@ class MarginalQuality(QualityScore):
         self.members_ = self._subsets(y, rng)
         self.seeds_ = np.array(child_seeds(rng, self.members_.shape[1]))
         tasks = [(template, X, y, self.members_[:, b] == 1, int(seed)) for b, seed in enumerate(self.seeds_)]
-        self.models_ = run(fit_model, tasks, n_jobs=self.n_jobs, description="fitting detectors")
+        fit_all = partial(run, fit_model, tasks, n_jobs=self.n_jobs, description="fitting detectors")
+        self.models_ = _once(("models", X, y, template, self.members_, self.seeds_), fit_all)
         self.utility_ = np.array([utility(probabilities(model, X), y, self.metric) for model in self.models_])
 
     def n_fits(self, n_rows: int) -> int:
@@ -103,14 +144,17 @@ class MarginalQuality(QualityScore):
 
     def _marginals(self, X_aux: Floats) -> Floats:
         """Return Δ_b(j) for each auxiliary row and subset: (l, B)."""
+        game = ("marginals", self.X_, self.y_, self.models_, self.members_, self.seeds_, self.metric, self.refit, X_aux)
+        with_each: Floats = _once(game, partial(self._with_each, X_aux))
+        return with_each - self.utility_
+
+    def _with_each(self, X_aux: Floats) -> Floats:
+        """Return U(S_b + j) for each auxiliary row and subset: (l, B)."""
         if self.refit:
             tasks = [(self, X_aux[j]) for j in range(len(X_aux))]
-            with_each = np.array(run(_refitted, tasks, n_jobs=self.n_jobs, description="adding auxiliary rows"))
-        else:
-            step = max(1, BLOCK // len(self.X_))
-            blocks = [X_aux[first : first + step] for first in range(0, len(X_aux), step)]
-            with_each = np.vstack([self._labelled(block) for block in blocks])
-        return with_each - self.utility_
+            return np.array(run(_refitted, tasks, n_jobs=self.n_jobs, description="adding auxiliary rows"))
+        step = max(1, BLOCK // len(self.X_))
+        return np.vstack([self._labelled(X_aux[first : first + step]) for first in range(0, len(X_aux), step)])
 
     def _labelled(self, X_aux: Floats) -> Floats:
         """Return U(S_b + j), the row j joining as a label: (l, B)."""
