@@ -60,7 +60,7 @@ def main(rows=1_000_000, processes=0):
         lines,
         f"""
 {int(rows):,} auxiliary rows, {TRAINING:,} training rows, {COLUMNS} columns; wall seconds, one process unless the
-command says otherwise. Peak: resident memory of the process so far, data included (of the driving process on a cluster).
+command says otherwise. Peak: resident memory of the process so far, data included (on a cluster: of the driving one).
 """,
         "simulated",
     )
