@@ -61,10 +61,11 @@ def test_a_pool_is_the_same_again_and_differs_by_seed():
     assert np.bincount(one.kind).tolist() == [58, 58, 58] and one.y_train.sum() == 5
 
 
-def test_a_pool_can_be_recomposed():
-    pool, _ = pool_of(realistic_share=0.1, known_anomalies=2)
+@pytest.mark.parametrize("wanted", [0.1, 0.6])
+def test_a_pool_can_be_recomposed(wanted):
+    pool, _ = pool_of(realistic_share=wanted, known_anomalies=2)
     share = (pool.kind == 0).mean()
-    assert abs(share - 0.1) < 0.005 and pool.y_train.sum() == 2
+    assert abs(share - wanted) < 0.01 and pool.y_train.sum() == 2
     sizes = np.bincount(pool.kind)
     assert sizes[1] == sizes[2]
     # Shuffled: the kind cannot be told from the place.

@@ -142,8 +142,11 @@ def _recomposed(pool: Pool, realistic: float, known: int, rng: np.random.Generat
         train = np.setdiff1d(train, anomalies[known:])
     if abs(realistic - 1 / 3) > 1e-9:
         groups = [np.flatnonzero(pool.kind == kind) for kind in (REALISTIC, INDISTINGUISHABLE, UNREALISTIC)]
-        useless = min(len(group) for group in groups[1:])
-        good = max(1, min(len(groups[0]), round(2 * useless * realistic / (1 - realistic))))
+        good, useless = len(groups[0]), min(len(group) for group in groups[1:])
+        if realistic < 1 / 3:
+            good = max(1, min(good, round(2 * useless * realistic / (1 - realistic))))
+        else:
+            useless = max(1, min(useless, round(good * (1 - realistic) / (2 * realistic))))
         aux = rng.permutation(np.concatenate([groups[0][:good], groups[1][:useless], groups[2][:useless]]))
     return Pool(
         X_train=pool.X_train[train],
