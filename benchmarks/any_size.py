@@ -55,7 +55,7 @@ def main(rows=1_000_000, processes=0):
             lines.append([name, f"{fitted - start:.0f}", f"{time.perf_counter() - fitted:.0f}", f"{peak:.2f}"])
     write(
         "benchmark_any_size" + ("_dask" if processes else ""),
-        "A million auxiliary rows",
+        "A million auxiliary rows" if int(rows) == 1_000_000 else f"{int(rows):,} auxiliary rows",
         ["judge", "fit (s)", "judge (s)", "peak GiB"],
         lines,
         f"""
