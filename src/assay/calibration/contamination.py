@@ -230,8 +230,8 @@ class ContaminationPosterior(Calibrator):
     n_draws : int >= 100, default 10000
         Draws T from the posterior.
     max_attempts : int, default 10
-        Mixtures to fit, at most, until one meets the prior statements. Published: 100, minutes where none does;
-        sets on which one did took 1 to 6.
+        Mixtures to fit, at most, until one meets the prior statements. Published: 100, which takes
+        long where none does.
     random_state : None, int or numpy.random.Generator
         Seed of the detectors, the mixture and the draws.
 

@@ -24,10 +24,10 @@ from threadpoolctl import threadpool_limits
 from assay.base import QualityScore
 from assay.core.parallel import run
 from assay.core.random import child_seeds
-from assay.core.validation import Bools, Floats, InputError, Ints, check_number, normals_and_anomalies, told
+from assay.core.validation import Bools, Floats, Ints, check_number, check_option
 from assay.kernels.marginal import METRICS
 from assay.quality.marginal import utility
-from assay.quality.probability import fit_model, probabilities, probability_model
+from assay.quality.probability import fit_model, minority_share, probabilities, probability_model
 from assay.quality.subsets import coin_flips
 
 #: Inclusion rates of the training rows (reference implementation).
@@ -113,14 +113,10 @@ class AverageMarginalEffect(QualityScore):
         if self.n_jobs is not None:
             check_number(self.n_jobs, "n_jobs", integer=True)
         check_number(self.budget, "budget", low=8, integer=True)
-        if not isinstance(self.metric, str) or self.metric not in METRICS:
-            raise InputError(f"metric={told(self.metric)}: choose one of {', '.join(METRICS)}")
+        check_option(self.metric, "metric", *METRICS)
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
-        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
-        if 2 * len(anomalies) >= len(y):
-            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
-        probability_model(self.detector, len(anomalies) / len(y))  # better refused now than when rows are judged
+        probability_model(self.detector, minority_share(y))  # better refused now than when rows are judged
         self.X_, self.y_ = X, y
         self.members_ = coin_flips(y, np.resize(RATES, int(self.budget)), rng)
         self.seeds_ = np.array(child_seeds(rng, int(self.budget)))

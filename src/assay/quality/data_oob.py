@@ -20,8 +20,8 @@ import numpy as np
 from assay.base import QualityScore
 from assay.core.parallel import run
 from assay.core.random import child_seeds
-from assay.core.validation import Floats, InputError, Ints, check_number, normals_and_anomalies
-from assay.quality.probability import fit_model, probabilities, probability_model
+from assay.core.validation import Floats, Ints, check_number
+from assay.quality.probability import fit_model, minority_share, probabilities, probability_model
 from assay.quality.subsets import coin_flips
 
 
@@ -75,11 +75,7 @@ class DataOOB(QualityScore):
         check_number(self.budget, "budget", low=1, integer=True)
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
-        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
-        contamination = len(anomalies) / len(y)
-        if contamination >= 0.5:
-            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
-        template = probability_model(self.detector, contamination)
+        template = probability_model(self.detector, minority_share(y))
         members = coin_flips(y, np.full(int(self.budget), 0.5), rng)
         seeds = child_seeds(rng, int(self.budget))
         tasks = [(template, X, y, members[:, b] == 1, seed) for b, seed in enumerate(seeds)]

@@ -28,10 +28,17 @@ from assay.base import QualityScore
 from assay.core.extras import require
 from assay.core.progress import progress
 from assay.core.random import child_seeds
-from assay.core.validation import Floats, InputError, Ints, check_number, normals_and_anomalies, told
+from assay.core.validation import Floats, Ints, check_number, check_option
 from assay.kernels.marginal import METRICS
 from assay.quality.marginal import utility
-from assay.quality.probability import fit_model, probabilities, probability_model, standardised, standardiser
+from assay.quality.probability import (
+    fit_model,
+    minority_share,
+    probabilities,
+    probability_model,
+    standardised,
+    standardiser,
+)
 
 #: Width, depth and combining width of the value network; epochs the reward's baseline looks back.
 HIDDEN, LAYERS, COMBINED, MEMORY = 100, 5, 10, 20
@@ -113,16 +120,12 @@ class DVRL(QualityScore):
         check_number(self.budget, "budget", low=1, integer=True)
         check_number(self.batch_size, "batch_size", low=2, integer=True)
         check_number(self.learning_rate, "learning_rate", low=0.0, strict_low=True)
-        if not isinstance(self.metric, str) or self.metric not in METRICS:
-            raise InputError(f"metric={told(self.metric)}: choose one of {', '.join(METRICS)}")
+        check_option(self.metric, "metric", *METRICS)
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
-        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
-        if 2 * len(anomalies) >= len(y):
-            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
         require("torch", "deep", "DVRL")  # better missed before the detector is fitted than after
         self.X_, self.y_ = X, y
-        template = probability_model(self.detector, len(anomalies) / len(y))
+        template = probability_model(self.detector, minority_share(y))
         seed, self.seed_ = child_seeds(rng, 2)
         self.model_ = fit_model(template, X, y, np.ones(len(y), dtype=bool), seed)
 

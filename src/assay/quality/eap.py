@@ -53,7 +53,14 @@ from assay.kernels.balls import Members
 from assay.kernels.distances import squared_distances
 from assay.kernels.neighbours import nearest
 from assay.quality.density import fit_balls, fit_smooth
-from assay.quality.probability import fit_model, probabilities, probability_model, standardised, standardiser
+from assay.quality.probability import (
+    fit_model,
+    minority_share,
+    probabilities,
+    probability_model,
+    standardised,
+    standardiser,
+)
 from assay.quality.selection import keep_otsu, keep_top, weights
 from assay.quality.subsets import coin_flips
 from assay.quality.verdict import REALISTIC, reasons, verdicts
@@ -187,9 +194,7 @@ class ExpectedAnomalyPosterior(QualityScore):
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
         normals, anomalies = normals_and_anomalies(y, min_normals=self.min_neighbors + 2, min_anomalies=1)
-        self.contamination_ = len(anomalies) / len(y)
-        if self.contamination_ >= 0.5:
-            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
+        self.contamination_ = minority_share(y, min_normals=self.min_neighbors + 2)
         self.prior_ = self._resolve_prior(self.contamination_)
         self.mean_, self.scale_ = standardiser(X)
         X = standardised(X, self.mean_, self.scale_)

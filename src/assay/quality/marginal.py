@@ -42,12 +42,12 @@ from assay.calibration.calibrated import Calibrated
 from assay.calibration.squash import Squash
 from assay.core.parallel import run
 from assay.core.random import child_seeds
-from assay.core.validation import Floats, InputError, Ints, check_number, normals_and_anomalies, told
+from assay.core.validation import Floats, InputError, Ints, check_number, check_option, told
 from assay.detectors.tabular.ssdo import SSDO
 from assay.kernels.balls import Members
 from assay.kernels.distances import squared_distances
 from assay.kernels.marginal import METRICS, utilities_with_each
-from assay.quality.probability import fit_model, probabilities, probability_model
+from assay.quality.probability import fit_model, minority_share, probabilities, probability_model
 
 #: Numbers in one block of auxiliary rows × training rows.
 BLOCK = 2**22
@@ -114,17 +114,12 @@ class MarginalQuality(QualityScore):
             check_number(self.n_jobs, "n_jobs", integer=True)
         if "budget" in self._get_param_names():
             check_number(self.budget, "budget", low=1, integer=True)
-        if not isinstance(self.metric, str) or self.metric not in METRICS:
-            raise InputError(f"metric={told(self.metric)}: choose one of {', '.join(METRICS)}")
+        check_option(self.metric, "metric", *METRICS)
         if not isinstance(self.refit, (bool, np.bool_)):
             raise InputError(f"refit={told(self.refit)}: give True or False")
 
     def _fit(self, X: Floats, y: Ints, rng: np.random.Generator) -> None:
-        _, anomalies = normals_and_anomalies(y, min_normals=2, min_anomalies=1)
-        contamination = len(anomalies) / len(y)
-        if contamination >= 0.5:
-            raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
-        template = probability_model(self.detector, contamination)
+        template = probability_model(self.detector, minority_share(y))
         if not self.refit and not _is_squashed_ssdo(template):
             raise InputError("refit=False is a short cut for the detector SSDO: pass refit=True with another detector")
         self.X_, self.y_ = X, y

@@ -28,6 +28,14 @@ from assay.detectors.tabular.ssdo import SSDO
 FAR = 1e30
 
 
+def minority_share(y: Ints, min_normals: int = 2) -> float:
+    """Return the share γ of anomalies among the rows: one anomaly at least, and fewer than half of the rows."""
+    _, anomalies = normals_and_anomalies(y, min_normals=min_normals, min_anomalies=1)
+    if 2 * len(anomalies) >= len(y):
+        raise InputError(f"y holds {len(anomalies)} anomalies among {len(y)} rows: they must be the minority")
+    return len(anomalies) / len(y)
+
+
 def standardiser(X: Floats) -> tuple[Floats, Floats]:
     """Return mean and scale of each column; a column that is constant up to rounding gets scale 1."""
     mean, scale = X.mean(axis=0), X.std(axis=0)
