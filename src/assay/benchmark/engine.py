@@ -26,7 +26,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -297,10 +297,26 @@ def _cluster(address: str, _size: int) -> Iterator[Submit]:
             raise InputError(f"cluster {address} does not answer ({error}): start it, or give local:N") from error
         if local:
             client.register_worker_callbacks(_hush)
-        yield client.get_executor(pure=False).submit
+        yield partial(_submitted, client)
         if local:  # Dask cannot close while it replaces a worker that died
             with suppress(TimeoutError):
                 client.wait_for_workers(int(local[1]), timeout=30)
+
+
+def _submitted(client: Any, work: Callable[..., Row], *arguments: Any) -> Future[Row]:
+    """Submit to Dask; unlike its own executor's, the future ends even if the result was lost with its worker."""
+    future: Future[Row] = Future()
+
+    def hand_over(remote: Any) -> None:
+        try:
+            future.set_result(remote.result())
+        except CancelledError:
+            future.cancel()
+        except BaseException as error:
+            future.set_exception(error)
+
+    client.submit(work, *arguments, pure=False).add_done_callback(hand_over)
+    return future
 
 
 def _watched(rows: Iterator[tuple[str, Row]], total: int) -> Iterator[tuple[str, Row]]:
