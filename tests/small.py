@@ -14,3 +14,8 @@ SMALL = {
     "data_oob": {"budget": 40},
     "contamination_posterior": {"n_draws": 500, "max_attempts": 1},
 }
+
+#: The same for systems of images: small pictures, small networks, random weights where the backbone's do not matter.
+SMALL_IMAGES = {
+    "image_embedder": {"image_size": 64},
+}

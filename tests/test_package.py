@@ -84,7 +84,7 @@ def test_the_catalogue_is_sound():
     assert len(names) == len(set(names))
     for entry in SYSTEMS:
         assert load_class(entry).__name__ == entry.path.split(":")[1]
-        assert entry.role in ("detector", "calibrator", "generator", "quality")
+        assert entry.role in ("detector", "calibrator", "generator", "embedder", "quality")
     assert {entry.role for entry in of_role("generator")} == {"generator"}
     with pytest.raises(KeyError, match="isolation_forest"):
         find("isolation_forst", "detector")

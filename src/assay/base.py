@@ -1,6 +1,6 @@
 """The contracts of Assay: read this file first.
 
-Six small classes say what every system promises. A system writes the methods that begin with an underscore;
+Seven small classes say what every system promises. A system writes the methods that begin with an underscore;
 the public ones are final and do the boring part: validation, labels, randomness, feature names.
 
 Labels everywhere: 0 normal, 1 anomaly, -1 unknown. Scores everywhere: float64, finite, higher = more
@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline as _Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from assay.core.images import Images, as_images
 from assay.core.random import as_generator
 from assay.core.validation import (
     ANOMALY,
@@ -251,16 +252,35 @@ class Detector(System):
 
 
 class Localizer(Detector):
-    """A detector that also says *where*: one score per pixel, point, voxel, time step or event."""
+    """A detector that also says *where*: one score per pixel, point, voxel, time step or event.
+
+    A system writes `_locate` alone, for score and map come from the same work.
+    """
 
     @final
     def anomaly_map(self, X: Any) -> Any:
         """Return one array of scores an item, of the item's own layout; its reduction is the item's score."""
-        check_is_fitted(self)
-        return self._map(self._check_table(X, reset=False))
+        return self.locate(X)[1]
 
-    def _map(self, X: Floats) -> Any:
+    @final
+    def locate(self, X: Any) -> tuple[Floats, Any]:
+        """Return the scores (n,) and the maps, for the price of one of them."""
+        check_is_fitted(self)
+        scores, maps = self._locate(self._check_table(X, reset=False))
+        return np.ascontiguousarray(scores, dtype=np.float64), maps
+
+    def _score(self, X: Any) -> Floats:
+        return self._locate(X)[0]
+
+    def _locate(self, X: Any) -> tuple[Floats, Any]:
         raise NotImplementedError
+
+
+class TakesImages:
+    """Put before a contract: the items are images (`assay.core.images.Images`), not the rows of a table."""
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Images:
+        return as_images(X, name, min_images=min_rows)
 
 
 class Calibrator(_Estimator):
@@ -310,11 +330,11 @@ class Auxiliary:
 
     Attributes
     ----------
-    X : array of shape (n, d)
-        The generated rows.
-    mask : array of bool of shape (n, d)
-        Which entries differ from the parent row.
-    touched : array of bool of shape (n, d)
+    X : array of shape (n, d), or (n, H, W, 3) of 8-bit images
+        The generated items.
+    mask : array of bool of shape (n, d), or (n, H, W)
+        Which entries (pixels) differ from the parent.
+    touched : array of bool, of the same shape
         Which entries the generator meant to change; a few of them may have kept their value by chance.
     parents : array of int of shape (n,)
         Row of the fitted normals each was made from; -1 where there is none.
@@ -364,8 +384,7 @@ class Generator(System):
             X_anomalous = self._check_table(X_anomalous, reset=False, name="X_anomalous")
         elif self.needs_anomalies:
             raise InputError(f"{type(self).__name__} needs X_anomalous: it starts from real anomalies")
-        self.parents_ = X
-        self.scale_ = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
+        self._keep_parents(X)
         self._fit(X, X_anomalous, as_generator(getattr(self, "random_state", None)))
         return self
 
@@ -397,7 +416,7 @@ class Generator(System):
         rng = as_generator(seed)
         X, parents, meta = self._sample(n, float(strength), rng)
         for _ in range(20):
-            idle = np.flatnonzero(~self._changed(X, parents).any(axis=1))
+            idle = np.flatnonzero(~self._changed(X, parents).reshape(n, -1).any(axis=1))
             if strength == 0 or len(idle) == 0:
                 break
             X[idle], parents[idle], again = self._sample(len(idle), float(strength), rng)
@@ -406,11 +425,14 @@ class Generator(System):
         mask = self._changed(X, parents)
         # Outside the mask a row is its parent, bit for bit.
         rooted = parents >= 0
-        X[rooted] = np.where(mask[rooted], X[rooted], self._origin(parents[rooted]))
+        changed = mask[rooted].reshape(*mask[rooted].shape, *[1] * (X.ndim - mask.ndim))
+        X[rooted] = np.where(changed, X[rooted], self._origin(parents[rooted]))
         name = type(self).__name__
-        touched = np.ones(X.shape, dtype=bool)
+        touched = np.ones(mask.shape, dtype=bool)
         for row, drawn in enumerate(meta):
-            if "features" in drawn:
+            if "region" in drawn:
+                touched[row] = drawn.pop("region")
+            elif "features" in drawn:
                 touched[row] = False
                 touched[row, drawn["features"]] = True
         meta = [
@@ -419,11 +441,17 @@ class Generator(System):
         ]
         return Auxiliary(X=X, mask=mask, touched=touched, parents=parents, meta=meta)
 
-    def _origin(self, parents: Ints) -> Floats:
-        """Return the rows that `parents` number."""
+    def _keep_parents(self, X: Any) -> None:
+        """Keep what anomalies are made from, and the scale of a change."""
+        self.parents_ = X
+        self.scale_ = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
+
+    def _origin(self, parents: Ints) -> Any:
+        """Return the items that `parents` number."""
         return self.parents_[parents]
 
-    def _changed(self, X: Floats, parents: Ints) -> Bools:
+    def _changed(self, X: Any, parents: Ints) -> Bools:
+        """Return which entries of `X` differ from their parents'."""
         origin = np.where((parents >= 0)[:, None], self._origin(np.maximum(parents, 0)), np.inf)
         return np.abs(X - origin) > self.tolerance * self.scale_
 
@@ -438,7 +466,11 @@ class Generator(System):
         return target if strength == 1 else origin + strength * (target - origin), parents, meta
 
     def _target(self, parents: Ints, rng: np.random.Generator) -> tuple[Floats, list[dict[str, Any]]]:
-        """Draw one row a parent by the published law (strength 1), with the drawn parameters."""
+        """Draw one row a parent by the published law (strength 1), with the drawn parameters.
+
+        The parameters may hold ``features``, the columns that were meant to change, or ``region``, the pixels (a
+        mask); all were, where neither is given.
+        """
         raise NotImplementedError
 
 
@@ -475,6 +507,35 @@ class QualityScore(System):
         raise NotImplementedError
 
     def _quality(self, X_aux: Floats) -> Floats:
+        raise NotImplementedError
+
+
+class Embedder(System):
+    """Turns items of any kind into rows of numbers: how EAP and the tabular detectors reach every kind of data."""
+
+    @final
+    def fit(self, X: Any, y: Any = None) -> Embedder:
+        """Learn what the rows are made with; `y` is ignored."""
+        self._check_parameters()
+        X = self._check_table(X, reset=True)
+        self._fit(X, as_generator(getattr(self, "random_state", None)))
+        return self
+
+    @final
+    def transform(self, X: Any) -> Floats:
+        """Return one row of numbers an item, (n, d); each item alone decides on its row."""
+        check_is_fitted(self)
+        return np.ascontiguousarray(self._embed(self._check_table(X, reset=False)), dtype=np.float64)
+
+    @final
+    def fit_transform(self, X: Any, y: Any = None) -> Floats:
+        """Fit and return the rows of the same items."""
+        return self.fit(X).transform(X)
+
+    def _fit(self, X: Any, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+    def _embed(self, X: Any) -> Any:
         raise NotImplementedError
 
 

@@ -19,9 +19,9 @@ class Entry(NamedTuple):
     path : str
         ``module:Class``.
     role : str
-        detector, calibrator, generator or quality.
+        detector, calibrator, generator, embedder or quality.
     data : str
-        Kind of data it takes: tables (or anything embedded into a table).
+        Kind of data it takes: tables (or anything embedded into a table), images or scores.
     labels : str
         What it learns from: none, normals, normals+anomalies.
     summary : str
@@ -94,6 +94,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("smote", f"{_GENERATORS}:Smote", "generator", "tables", "normals+anomalies", "Points between real anomalies", "Chawla et al., JAIR 2002"),
     Entry("boundary", f"{_GENERATORS}:Boundary", "generator", "tables", "normals", "The least likely draws of a Gaussian fitted to the normals", "Du et al., ICLR 2022, arXiv 2202.01197"),
     Entry("foreign_rows", f"{_GENERATORS}:ForeignRows", "generator", "tables", "normals", "Rows of other data sets brought to the same width", "Hendrycks et al., ICLR 2019, arXiv 1812.04606"),
+    Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
 )
 # fmt: on
 

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from assay.base import System
+from assay.base import System, TakesImages
 from assay.calibration.false_alarm_rate import FalseAlarmRate
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
@@ -83,6 +83,12 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
         self.calibrator = calibrator
         self.cv = cv
         self.random_state = random_state
+
+    def _check_table(self, X: Any, **how: Any) -> Any:
+        # What an item is, is the detector's affair: here items are only counted and numbered.
+        if isinstance(self.detector, TakesImages):
+            return self.detector._check_table(X, **how)
+        return super()._check_table(X, **how)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

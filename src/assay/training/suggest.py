@@ -10,6 +10,9 @@ prior, (φ - π0)⁺: how many rows are worth keeping, and how good they are. Th
 real anomalies that have a kept auxiliary row nearer than any normal row: quality alone does not say whether
 the rows are anomalies of the kind that occurs here. Batches that cover nothing follow, by lift.
 
+Images and other items that are no rows of a table are judged through an embedder: the generators work on the items
+themselves, everything else on their rows.
+
 No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start
 from them (which cover them by construction). If the known anomalies are all of one kind, the suggestion is
 for that kind.
@@ -23,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from assay.base import Auxiliary, Generator
+from assay.base import Auxiliary, Embedder, Generator, TakesImages
 from assay.catalogue import find, load_class, of_role
 from assay.core.clone import seeded_clone
+from assay.core.images import as_images
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
 from assay.core.validation import (
@@ -67,7 +71,9 @@ class Suggestion:
     coverage : float
         Share of the real anomalies that have a kept auxiliary row nearer than any normal row.
     auxiliary : Auxiliary
-        The rows.
+        What was generated.
+    rows : array of shape (n, d)
+        The same as rows of numbers: what was judged.
     row_quality : array of shape (n,)
         Their qualities.
     kept : array of bool of shape (n,)
@@ -88,6 +94,7 @@ class Suggestion:
     unrealistic: float
     coverage: float
     auxiliary: Auxiliary
+    rows: Floats
     row_quality: Floats
     kept: Bools
     fitted: Generator
@@ -117,25 +124,28 @@ def suggest(
     strengths: Sequence[float] = STRENGTHS,
     n: int = 100,
     judge: ExpectedAnomalyPosterior | None = None,
+    embedder: Embedder | None = None,
     random_state: Any = None,
 ) -> list[Suggestion]:
     """Rank generators and strengths by what EAP says of their rows.
 
     Parameters
     ----------
-    X : array or dataframe of shape (n, d)
-        Real rows.
+    X : array or dataframe of shape (n, d), or images
+        Real rows, or real items if there is an embedder.
     y : array of shape (n,)
         0 normal, 1 anomaly (at least one).
     generators : sequence of str or Generator, optional
-        Names in the catalogue or instances; every tabular generator by default (those that start from real
-        anomalies only where there are at least two).
+        Names in the catalogue or instances; by default every generator of the data's kind (those that start from
+        real anomalies only where there are at least two).
     strengths : sequence of float, default (.25, .5, 1, 2, 4)
         The ladder; 1 is each generator's published setting.
     n : int, default 100
         Rows a batch.
     judge : ExpectedAnomalyPosterior, optional
         Unfitted; the default one if not given.
+    embedder : Embedder, optional
+        Unfitted; what turns items into rows, for example `ImageEmbedder()`. Without it `X` is a table.
     random_state : None, int or numpy.random.Generator
         Seed of everything.
 
@@ -156,26 +166,33 @@ def suggest(
     >>> best.generator
     'smote'
     """
-    X = as_matrix(X)
-    y = as_labels(y, len(X))
+    items: Any = as_images(X) if isinstance(embedder, TakesImages) else as_matrix(X)
+    y = as_labels(y, len(items))
     normals, anomalies = normals_and_anomalies(y, min_normals=7, min_anomalies=1)
     check_number(n, "n", low=2, integer=True)
     _check_sequence(strengths, "strengths", "numbers > 0")
     for strength in strengths:
         check_number(strength, "strengths", low=0.0, strict_low=True)
     rng = as_generator(random_state)
-    named = _resolve(generators, n_anomalies=len(np.unique(X[anomalies], axis=0)))
+    to_rows = None if embedder is None else seeded_clone(embedder, child_seeds(rng, 1)[0]).fit(items[normals])
+    X = items if to_rows is None else to_rows.transform(items)
+    kind = "images" if isinstance(embedder, TakesImages) else "tables"
+    named = _resolve(generators, kind, n_anomalies=len(np.unique(X[anomalies], axis=0)))
     seeds = child_seeds(rng, len(named) + 1)
     judge = seeded_clone(ExpectedAnomalyPosterior() if judge is None else judge, seeds[0]).fit(X, y)
     batches: list[tuple[str, float, Generator, Auxiliary]] = []
     for (name, generator), seed in progress(zip(named, seeds[1:]), "drawing auxiliary rows", total=len(named)):
-        fitted = seeded_clone(generator, seed).fit(X[normals], X[anomalies])
+        fitted = seeded_clone(generator, seed).fit(items[normals], items[anomalies])
         draws = child_seeds(np.random.default_rng(seed), len(strengths))
         batches += [
             (name, float(strength), fitted, fitted.sample(n, strength, random_state=draw))
             for strength, draw in zip(strengths, draws)
         ]
-    table = judge.evaluate(np.vstack([batch.X for _, _, _, batch in batches]))
+    rows = [
+        batch.X if to_rows is None else to_rows.transform(batch.X)
+        for _, _, _, batch in progress(batches, "embedding auxiliary items", total=len(batches))
+    ]
+    table = judge.evaluate(np.vstack(rows))
     quality = table["quality"].to_numpy().reshape(len(batches), n)
     verdict = np.array(table["verdict"].to_pylist()).reshape(len(batches), n)
     prior = judge.prior_[0] / sum(judge.prior_)
@@ -183,7 +200,7 @@ def suggest(
     for i, (name, strength, fitted, batch) in enumerate(batches):
         lift = float(np.maximum(quality[i] - prior, 0.0).mean())
         kept = quality[i] > 1.5 * prior
-        coverage = _coverage(judge, X, y, batch.X[kept])
+        coverage = _coverage(judge, X, y, rows[i][kept])
         shares = {kind: float((verdict[i] == kind).mean()) for kind in (REALISTIC, INDISTINGUISHABLE, UNREALISTIC)}
         suggestions.append(
             Suggestion(
@@ -195,6 +212,7 @@ def suggest(
                 **shares,
                 coverage=coverage,
                 auxiliary=batch,
+                rows=rows[i],
                 row_quality=quality[i],
                 kept=kept,
                 fitted=fitted,
@@ -204,9 +222,9 @@ def suggest(
     return sorted(suggestions, key=lambda suggestion: (-suggestion.score, -suggestion.lift))
 
 
-def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[str, Generator]]:
+def _resolve(generators: Sequence[Any] | None, kind: str, n_anomalies: int) -> list[tuple[str, Generator]]:
     if generators is None:
-        classes = [(entry.name, load_class(entry)) for entry in of_role("generator", "tables")]
+        classes = [(entry.name, load_class(entry)) for entry in of_role("generator", kind)]
         return [(name, cls()) for name, cls in classes if n_anomalies >= 2 or not cls.needs_anomalies]
     _check_sequence(generators, "generators", "names or generators")
     named = []
@@ -215,9 +233,12 @@ def _resolve(generators: Sequence[Any] | None, n_anomalies: int) -> list[tuple[s
             named.append((type(generator).__name__, generator))
             continue
         try:
-            named.append((str(generator), load_class(find(str(generator), "generator"))()))
+            entry = find(str(generator), "generator")
         except KeyError as error:
             raise InputError(f"generators: {error.args[0]}") from error
+        if entry.data != kind:
+            raise InputError(f"generators: {entry.name} makes anomalies among {entry.data}, these are {kind}")
+        named.append((entry.name, load_class(entry)()))
     return named
 
 

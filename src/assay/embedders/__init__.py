@@ -1,0 +1,1 @@
+"""Embedders: items of any kind become rows of numbers."""
