@@ -7,22 +7,19 @@ desk and paper. A part whose data is missing is left out. The same data give the
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.core.files import new_file
 from assay.core.validation import Bools, Floats, InputError
 from assay.report import svg
+from assay.report.page import VERDICTS, Verdict, render
 from assay.report.svg import Rule, Series
 
 COLUMNS = (
@@ -33,21 +30,6 @@ COLUMNS = (
 _TEXTS = ("row", "verdict", "reason", "nearest_normal", "nearest_anomaly")
 
 
-class Verdict(NamedTuple):
-    """How a verdict is drawn and explained."""
-
-    name: str
-    css: str
-    marker: str
-    meaning: str
-
-
-VERDICTS = (
-    Verdict("realistic", "c-realistic", "triangle", "plausible here, and unlike the normals: worth training on"),
-    Verdict("uncertain", "c-uncertain", "ring", "the evidence does not decide"),
-    Verdict("unrealistic", "c-unrealistic", "diamond", "where no data lie: the detector can only guess there"),
-    Verdict("indistinguishable", "c-indistinguishable", "square", "looks normal: would teach that normal is wrong"),
-)
 _LAYERS = [VERDICTS[place] for place in (2, 3, 1, 0)]  #: what is drawn first lies below
 
 
@@ -116,17 +98,11 @@ class RankingReport:
 
     def html(self) -> str:
         """Return the page."""
-        environment = _environment()
-        css = environment.get_template("page.css.j2").render()
-        digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
         directions = _main_directions(np.vstack([self.X_normal, self.X_anomaly]))
         charts = self._charts(directions)
         order, quality, kept = self._order(), self._columns["quality"], self._columns["selected"]
-        return environment.get_template(
-            "ranking.html.j2"
-        ).render(
-            css=Markup(css),
-            css_digest=digest,
+        return render(
+            "ranking.html.j2",
             charts={name: Markup(chart) for name, chart in charts.items()},  # svg escapes what it is given
             directions=[{"leaders": direction.leaders(self.feature_names)} for direction in directions],
             verdicts=self._verdict_rows(),
@@ -365,60 +341,9 @@ def _median(values: Floats) -> float:
     return float(np.median(values)) if len(values) else math.nan
 
 
-def _cell(value: Any) -> str:
-    """Return a value of any kind as the text of a table cell."""
-    if value is None:
-        return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, (float, np.floating)):
-        plain = float(value)
-        return svg.minus(f"{plain:.3g}") if abs(plain) < 1000 else svg.number(plain)
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return ", ".join(_cell(one) for one in value)
-    return str(value)
-
-
-def _name(value: Any) -> str:
-    """Return a row's number or name; a whole number that a column with gaps made a float is whole again."""
-    return f"{value:.0f}" if isinstance(value, (float, np.floating)) else str(value)
-
-
 def _float(value: Any) -> float:
     """Return a value of any kind as a number, NaN where it is none."""
     try:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def _plain(value: Any) -> Any:
-    """Let no character into the page that HTML forbids; jinja2 calls it on every value before escaping."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else svg.clean(value)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("assay.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": svg.number,
-        "percent": svg.percent,
-        "count": lambda value: f"{value:,}",
-        "name": _name,
-        "shorten": svg.shorten,
-        "signed": lambda value, places: svg.minus(f"{value:+.{places}f}"),
-        "cell": _cell,
-        "icon": lambda verdict: Markup(svg.icon(verdict.css, verdict.marker)),
-    }
-    environment.tests["absent"] = lambda value: (
-        value is None or (isinstance(value, (float, np.floating)) and math.isnan(value))
-    )
-    environment.globals["verdict_named"] = {verdict.name: verdict for verdict in VERDICTS}
-    return environment

@@ -14,19 +14,15 @@ average rank with every failure counted as last place stands beside, where anyth
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.core.validation import Bools, Floats, InputError, Ints, as_vector, check_number
@@ -41,6 +37,7 @@ from assay.metrics.comparison import (
     wins_draws_losses,
 )
 from assay.report import svg
+from assay.report.page import environment, render
 
 COLUMNS = ("dataset", "seed", "method", "status", "reason")
 STATUSES = ("done", "failed", "skipped")
@@ -96,13 +93,11 @@ def trial_report(
     for row in rows:
         row |= {"seconds": None, "fits": None, **cost.get(row["method"], {})}
         row["failures_last"] = _number(last[row["method"]])
-    environment = _environment()
-    css = "".join(environment.get_template(name).render(alone=False) for name in ("page.css.j2", "figure.css.j2"))
     more = [f"{measure}_{name}" for name in _PAIRWISE if f"{measure}_{name}" in table.column_names]
     parts = {name: _Compared.of(trial, trial.cube(name)) for name in more}
-    return environment.get_template("trial.html.j2").render(
-        css=Markup(css),
-        css_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+    return render(
+        "trial.html.j2",
+        ("page.css.j2", "figure.css.j2"),
         title=title,
         measure=measure,
         notes=list(notes),
@@ -475,7 +470,7 @@ class _Figure:
 
     def standalone(self) -> str:
         """Return the figure as a file of its own, on its own ground."""
-        css = _environment().get_template("figure.css.j2").render(alone=True)
+        css = environment().get_template("figure.css.j2").render(alone=True)
         width, height = self.width + 24, self.y + 28
         ground = f'<rect class="back" x="-12" y="-12" width="{width:.0f}" height="{height:.0f}"/>'
         box = f"-12 -12 {width:.0f} {height:.0f}"
@@ -683,27 +678,3 @@ def _charts(trial: _Trial, compared: _Compared, rows: Sequence[dict[str, Any]]) 
 
 
 # --- the page -----------------------------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    """Let no character into the page that HTML forbids; jinja2 calls it on every value before escaping."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else svg.clean(value)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("assay.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": lambda value: "–" if value is None else svg.number(value),
-        "rank": lambda value: "–" if value is None else f"{value:.2f}",
-        "count": lambda value: "–" if value is None else f"{value:,.0f}",
-        "shorten": svg.shorten,
-    }
-    return environment
