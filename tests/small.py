@@ -12,6 +12,7 @@ SMALL = {
     "average_marginal_effect": {"budget": 64, "metric": "brier"},
     "dvrl": {"budget": 20, "metric": "brier"},
     "data_oob": {"budget": 40},
+    "glass_features": {"hidden": 16, "n_updates": 5},
     "contamination_posterior": {"n_draws": 500, "max_attempts": 1},
 }
 

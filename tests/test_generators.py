@@ -33,6 +33,7 @@ from assay.generators.tabular import (
     UniformBox,
     _subsets,
 )
+from small import SMALL
 
 NAMES = [entry.name for entry in of_role("generator", "tables")]
 #: A law test fails by chance once in ten thousand seeds; the seeds are fixed.
@@ -62,7 +63,7 @@ def anomalies(n: int = 30, seed: int = 5) -> np.ndarray:
 
 
 def make(name: str, seed: int = 0, X: np.ndarray | None = None, XA: np.ndarray | None = None):
-    generator = load_class(find(name, "generator"))(random_state=seed)
+    generator = load_class(find(name, "generator"))(random_state=seed, **SMALL.get(name, {}))
     return generator.fit(normals(400) if X is None else X, anomalies() if XA is None else XA)
 
 
@@ -143,7 +144,9 @@ def test_a_detector_finds_stronger_anomalies_more_easily(name):
     mean, sd = X.mean(0), X.std(0)
     detector = GaussianMixture(2, random_state=0).fit((X - mean) / sd)
     areas = []
-    for strength in (0.25, 1, 3):
+    # Noise on every dimension at once leaves the normals early.
+    weakest = 0.05 if name in ("feature_noise", "glass_features") else 0.25
+    for strength in (weakest, 1, 3):
         rows = fitted(name).sample(300, strength=strength).X
         scores = -detector.score_samples((np.vstack([fresh, rows]) - mean) / sd)
         areas.append(roc_auc_score(np.repeat([0, 1], 300), scores))

@@ -47,6 +47,7 @@ class Entry(NamedTuple):
 
 _TABULAR = "assay.detectors.tabular"
 _GENERATORS = "assay.generators.tabular"
+_IMAGES = "assay.generators.images"
 
 # fmt: off
 SYSTEMS: tuple[Entry, ...] = (
@@ -94,6 +95,16 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("smote", f"{_GENERATORS}:Smote", "generator", "tables", "normals+anomalies", "Points between real anomalies", "Chawla et al., JAIR 2002"),
     Entry("boundary", f"{_GENERATORS}:Boundary", "generator", "tables", "normals", "The least likely draws of a Gaussian fitted to the normals", "Du et al., ICLR 2022, arXiv 2202.01197"),
     Entry("foreign_rows", f"{_GENERATORS}:ForeignRows", "generator", "tables", "normals", "Rows of other data sets brought to the same width", "Hendrycks et al., ICLR 2019, arXiv 1812.04606"),
+    Entry("feature_noise", "assay.generators.features:FeatureNoise", "generator", "tables", "normals", "Gaussian noise on every dimension of an embedding", "Liu et al., CVPR 2023, arXiv 2303.15140"),
+    Entry("glass_features", "assay.generators.features:GlassFeatures", "generator", "tables", "normals", "Noise on embeddings that climbs a discriminator's loss within a shell", "Chen et al., ECCV 2024, arXiv 2407.09359", "deep"),
+    Entry("cut_paste", f"{_IMAGES}:CutPaste", "generator", "images", "normals", "A rectangle of the image pasted elsewhere", "Li et al., CVPR 2021, arXiv 2104.04015", "images"),
+    Entry("cut_paste_scar", f"{_IMAGES}:CutPasteScar", "generator", "images", "normals", "A thin rotated strip of the image pasted elsewhere", "Li et al., CVPR 2021, arXiv 2104.04015", "images"),
+    Entry("perlin_texture", f"{_IMAGES}:PerlinTexture", "generator", "images", "normals", "A foreign texture where Perlin noise is high", "Zavrtanik et al., ICCV 2021, arXiv 2108.07610", "images"),
+    Entry("natural_patch", f"{_IMAGES}:NaturalPatch", "generator", "images", "normals", "Patches of other images blended in without a seam", "Schlüter et al., ECCV 2022, arXiv 2109.15222", "images"),
+    Entry("interpolation", f"{_IMAGES}:Interpolation", "generator", "images", "normals", "A square mixed with that of another image", "Tan et al., MELBA 2022, arXiv 2011.04197", "images"),
+    Entry("poisson_interpolation", f"{_IMAGES}:PoissonInterpolation", "generator", "images", "normals", "The same for gradients", "Tan et al., MICCAI 2021, arXiv 2107.02622", "images"),
+    Entry("local_texture", f"{_IMAGES}:LocalTexture", "generator", "images", "normals", "A foreign texture half transparent on the object", "Chen et al., ECCV 2024, arXiv 2407.09359", "images"),
+    Entry("pixel_noise", f"{_IMAGES}:PixelNoise", "generator", "images", "normals", "Gaussian noise on every pixel: the floor", "", "images"),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
 )
 # fmt: on

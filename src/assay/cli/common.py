@@ -24,7 +24,8 @@ def _no_zero(jobs: int) -> int:
     return jobs
 
 
-Train = Annotated[Path, typer.Option("--train", help="Real rows: .csv, .parquet or .npz (X, y).")]
+Train = Annotated[Path, typer.Option("--train", help="Real rows: .csv, .parquet or .npz (X, y); images: a folder.")]
+MaybeTrain = Annotated[Path | None, typer.Option("--train", help="Real rows: .csv, .parquet or .npz (X, y).")]
 Label = Annotated[str, typer.Option("--label", help="Column of labels (0 normal, 1 anomaly); y in an NPZ file.")]
 MaybeLabel = Annotated[
     str | None, typer.Option("--label", help="Column of labels; without it every row counts as normal.")

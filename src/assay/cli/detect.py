@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from assay.catalogue import find
 from assay.cli.common import (
     Anomalous,
     Drop,
@@ -20,6 +21,7 @@ from assay.cli.common import (
     Seed,
     Train,
     blaming,
+    check_choice,
     check_classes,
     echo_json,
     same_columns,
@@ -27,13 +29,18 @@ from assay.cli.common import (
     settle_folder,
     system,
 )
+from assay.cli.images import fit_images, score_images
 
+#: The detector that `assay fit KIND` takes.
+USUAL = {"images": "patchcore"}
 #: What a saved model's folder holds.
 FILES = ("assay.json", "arrays.safetensors", "part_*.skops")
 
 
 def fit(
-    name: Annotated[str, typer.Argument(help="Name of a detector, as `assay list --role detector` gives it.")],
+    name: Annotated[
+        str, typer.Argument(help="A detector, as `assay list --role detector` names it, or 'images' for the usual one.")
+    ],
     train: Train,
     out: Out,
     label: MaybeLabel = None,
@@ -44,12 +51,17 @@ def fit(
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,
+    folds: Annotated[int, typer.Option("--folds", help="Parts of an image folder held out in turn.", min=2)] = 5,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a detector with a threshold that keeps its promise, and save it in the folder --out."""
+    """Fit a detector with a threshold that keeps its promise, and save it in the folder --out.
+
+    --train is a table for detectors of tables. For detectors of images it is a folder: all of its images, or those in
+    its folder good (or train/good).
+    """
     import warnings
 
     import numpy as np
@@ -62,9 +74,14 @@ def fit(
     from assay.core.tables import read_table
     from assay.core.validation import InputError, check_number
 
+    name = USUAL.get(name, name)
     detector = system(name, "detector")
     detector.set_params(**_parameters(param or [], detector))
     check_number(rate, "--rate", low=0.0, high=1.0, strict_low=True, strict_high=True)
+    if find(name, "detector").data == "images":
+        overwrite = settle_folder(out, overwrite, FILES, (train,))
+        fit_images(name, detector, train, out, rate, seed, folds, overwrite, quiet, as_json)
+        return
     if detector.labels == "required" and label is None:
         raise InputError(f"--label is missing: {name} learns from labelled anomalies")
     overwrite = settle_folder(out, overwrite, FILES, (train,))
@@ -126,10 +143,13 @@ def _parameters(pairs: list[str], detector: Any) -> dict[str, Any]:
 
 def score(
     model: Annotated[Path, typer.Argument(help="Folder that `assay fit` saved.")],
-    data: Annotated[Path, typer.Option("--data", help="Rows to score: .csv, .parquet, .npy or .npz.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Rows to score: .csv, .parquet, .npy or .npz; or images: a folder.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet; for images a folder.")],
     index: Index = None,
     drop: Drop = None,
+    overlays: Annotated[str, typer.Option("--overlays", help="Heat maps to write: flagged, all or none.")] = "flagged",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -138,17 +158,30 @@ def score(
 
     Writes one row an input row: row (its index), anomaly_score and is_anomaly. Columns the model does not
     know are refused, unless left out with --drop.
+
+    A folder of images becomes a folder: scores.csv, overlays (heat maps), report.html and run.json. Files that cannot
+    be read are listed with the reason.
     """
     import numpy as np
 
+    from assay.base import TakesImages
     from assay.core.files import new_file
     from assay.core.progress import progress, silence
     from assay.core.store import load
     from assay.core.tables import iter_tables
     from assay.core.validation import InputError
 
+    check_choice(overlays, ("flagged", "all", "none"), "--overlays")
+    if data.is_dir():
+        detector = load(model)
+        if not isinstance(getattr(detector, "detector_", None), TakesImages):
+            raise InputError(f"--data {data} is a folder, but {model} holds no calibrated detector of images")
+        score_images(model, detector, data, out, overlays, overwrite, quiet, as_json)
+        return
     overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     detector = load(model)
+    if isinstance(getattr(detector, "detector_", None), TakesImages):
+        raise InputError(f"--data {data} is no folder: {model} holds a detector of images")
     if not hasattr(detector, "decision_function"):
         raise InputError(
             f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"

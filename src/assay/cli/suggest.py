@@ -14,13 +14,13 @@ from assay.cli.common import (
     Index,
     Jobs,
     Json,
-    Label,
+    MaybeLabel,
+    MaybeTrain,
     Out,
     Overwrite,
     Quiet,
     Seed,
     Subsets,
-    Train,
     blaming,
     check_classes,
     command_line,
@@ -33,6 +33,7 @@ from assay.cli.common import (
     versions,
     write_json,
 )
+from assay.cli.images import suggest_images
 
 COLUMNS = (
     "generator",
@@ -46,14 +47,20 @@ COLUMNS = (
     "unrealistic",
 )
 
+#: The ladder for images: each rung costs a pass of the network over every image.
+IMAGE_STRENGTHS = (0.25, 0.5, 1.0, 2.0)
 #: What the folder holds.
 FILES = ("suggestions.csv", "best.parquet", "report.html", "run.json")
 
 
 def suggest(
-    train: Train,
-    label: Label,
     out: Out,
+    train: MaybeTrain = None,
+    label: MaybeLabel = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Instead of --train: a folder with good images in 'good', known defects beside."),
+    ] = None,
     generator: Annotated[
         list[str] | None, typer.Option("--generator", help="Try only this one (repeat for more).")
     ] = None,
@@ -61,7 +68,9 @@ def suggest(
         list[float] | None,
         typer.Option("--strength", help="A rung of the ladder (repeat for more).", min=0.0),
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="Rows a batch.", min=2, max=10**9)] = 100,
+    count: Annotated[
+        int | None, typer.Option("--count", help="Rows a batch (100), or images (30).", min=2, max=10**9)
+    ] = None,
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,
@@ -74,12 +83,13 @@ def suggest(
 ) -> None:
     """Find the generator and strength whose rows are worth training on.
 
-    Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows), report.html and
-    run.json into --out.
+    Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows; for images the folder best),
+    report.html and run.json into --out.
     """
     from assay.core.files import new_folder
     from assay.core.progress import silence
     from assay.core.tables import read_table, write_table
+    from assay.core.validation import InputError
     from assay.quality.eap import ExpectedAnomalyPosterior
     from assay.quality.probability import standardised
     from assay.report.ranking import RankingReport
@@ -89,6 +99,18 @@ def suggest(
     start = time.perf_counter()
     for name in generator or ():
         system(name, "generator")
+    if images is not None:
+        if train is not None:
+            raise InputError("--train and --images: give one of them")
+        suggest_images(
+            images, out, generator, tuple(strength or IMAGE_STRENGTHS), count or 30, subsets, seed, jobs, overwrite,
+            quiet, as_json, COLUMNS,
+        )  # fmt: skip
+        return
+    if train is None or label is None:
+        missing = "--train (a table) or --images (a folder)" if train is None else "--label"
+        raise InputError(f"{missing} is missing")
+    count = count or 100
     overwrite = settle_folder(out, overwrite, FILES, (train,))
     strengths = tuple(strength or STRENGTHS)
     judge = ExpectedAnomalyPosterior(n_subsets=subsets, n_jobs=jobs)

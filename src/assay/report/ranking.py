@@ -190,7 +190,7 @@ class RankingReport:
                 limits=(0.0, 1.0),
                 rules=[Rule(0.5, "chance")],
             )
-        if self.suggestions and (chart := _suggestion_chart(self.suggestions, self.prior)):
+        if self.suggestions and (chart := suggestion_chart(self.suggestions, self.prior)):
             charts["suggestions"] = chart
         return charts
 
@@ -307,7 +307,7 @@ def _map_limits(real: Floats, aux: Floats) -> tuple[float, float]:
     return svg.robust_limits(np.concatenate([[low, high], near]), reach=1e9)
 
 
-def _suggestion_chart(suggestions: Sequence[Mapping[str, Any]], prior: float) -> str | None:
+def suggestion_chart(suggestions: Sequence[Mapping[str, Any]], prior: float) -> str | None:
     """Draw quality against strength, a line a generator; nothing where these columns are missing."""
     if any(not {"generator", "strength", "quality"} <= set(one) for one in suggestions):
         return None

@@ -26,10 +26,10 @@ from scipy.stats import norm
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from assay.base import Auxiliary
+from assay.base import Auxiliary, Embedder
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
-from assay.core.validation import Bools, Floats, InputError, as_matrix, told
+from assay.core.validation import Bools, Floats, InputError, Ints, as_matrix, told
 from assay.metrics.ranking import roc_auc
 
 #: Rows of either kind that the classifier sees at most.
@@ -143,6 +143,44 @@ def _off_grid(X_normal: Floats, X_aux: Floats, changed: Bools, names: list[str])
     return shares
 
 
+def image_probe(
+    auxiliary: Auxiliary, parents: Any, embedder: Embedder, *, random_state: Any = 0
+) -> tuple[float, float]:
+    """Tell synthetic images from real ones by what the generator did not change.
+
+    What was changed is painted grey, in real images (each with the mask of a synthetic one) as in synthetic ones; a
+    forest on their embedding tries to tell the two apart, a parent and its children always in the same fold.
+
+    Parameters
+    ----------
+    auxiliary : Auxiliary
+        Synthetic images of one generator.
+    parents : array of shape (n, H, W, 3)
+        The real images they were made from, at the same size: ``generator.parents_``.
+    embedder : Embedder
+        Fitted.
+    random_state : None, int or numpy.random.Generator
+        Seed of the forest and of which real image gets which mask.
+
+    Returns
+    -------
+    tuple of float
+        AUROC, which must be 1/2 up to chance, and the chance of one at least as high if nothing gives them away; NaN
+        where a generator changes whole images, or there are fewer than 20.
+    """
+    rng = as_generator(random_state)
+    n = min(len(parents), len(auxiliary), MOST_ROWS)
+    synthetic, real = rng.permutation(len(auxiliary))[:n], rng.permutation(len(parents))[:n]
+    masks = auxiliary.touched[synthetic]
+    if masks.all() or n < 20:
+        return math.nan, math.nan
+    rows = [
+        embedder.transform(np.where(masks[..., None], np.uint8(128), images))
+        for images in (parents[real], auxiliary.X[synthetic])
+    ]
+    return _told_apart(np.vstack(rows), np.concatenate([real, auxiliary.parents[synthetic]]), rng)
+
+
 def _outside_the_mask(X_normal: Floats, auxiliary: Auxiliary, rng: np.random.Generator) -> tuple[float, float]:
     """Return AUROC and one-sided p-value of a classifier that sees only what was not changed."""
     n = min(len(X_normal), len(auxiliary), MOST_ROWS)
@@ -150,10 +188,16 @@ def _outside_the_mask(X_normal: Floats, auxiliary: Auxiliary, rng: np.random.Gen
     masks = auxiliary.touched[synthetic]
     blank = [X_normal[rng.integers(len(X_normal), size=n)] for _ in range(2)]
     X = np.vstack([np.where(masks, blank[0], X_normal[real]), np.where(masks, blank[1], auxiliary.X[synthetic])])
-    is_synthetic = np.repeat([0, 1], n)
     # A row without a parent among the normals is a family of its own.
     parents = auxiliary.parents[synthetic]
     family = np.concatenate([real, np.where(parents >= 0, parents, len(X_normal) + np.arange(n))])
+    return _told_apart(X, family, rng)
+
+
+def _told_apart(X: Floats, family: Ints, rng: np.random.Generator) -> tuple[float, float]:
+    """Return AUROC and one-sided p-value of telling the second half of the rows from the first, by cross-validation."""
+    n = len(X) // 2
+    is_synthetic = np.repeat([0, 1], n)
     forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=child_seeds(rng, 1)[0])
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=child_seeds(rng, 1)[0])
     score = np.empty(2 * n)
