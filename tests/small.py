@@ -19,4 +19,5 @@ SMALL = {
 #: The same for systems of images: small pictures, small networks, random weights where the backbone's do not matter.
 SMALL_IMAGES = {
     "image_embedder": {"image_size": 64},
+    "patch_embedder": {"image_size": 64, "n_patches": 500},
 }

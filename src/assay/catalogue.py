@@ -106,6 +106,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("local_texture", f"{_IMAGES}:LocalTexture", "generator", "images", "normals", "A foreign texture half transparent on the object", "Chen et al., ECCV 2024, arXiv 2407.09359", "images"),
     Entry("pixel_noise", f"{_IMAGES}:PixelNoise", "generator", "images", "normals", "Gaussian noise on every pixel: the floor", "", "images"),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
+    Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
 )
 # fmt: on
 

@@ -293,15 +293,15 @@ def suggest_images(
     from assay.core.files import new_folder
     from assay.core.progress import silence
     from assay.core.tables import write_table
-    from assay.embedders.images import ImageEmbedder
+    from assay.detectors.tabular.neighbours import KNN
+    from assay.embedders.images import ImageEmbedder, PatchEmbedder
     from assay.quality.eap import ExpectedAnomalyPosterior
     from assay.training.probe import image_probe
     from assay.training.suggest import suggest
 
     start = time.perf_counter()
     overwrite = settle_folder(out, overwrite, SUGGEST_FILES, (folder,))
-    judge = ExpectedAnomalyPosterior(n_subsets=subsets, n_jobs=jobs)
-    embedder = ImageEmbedder()
+    judge = ExpectedAnomalyPosterior(detector=KNN(), density="smooth", n_subsets=subsets, n_jobs=jobs)
     with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as results:
         images, labels = read_folder(folder, "--images", known_anomalies=True)
         suggestions = suggest(
@@ -311,10 +311,13 @@ def suggest_images(
             strengths=strengths,
             n=count,
             judge=judge,
-            embedder=embedder,
+            embedder=PatchEmbedder(),
+            rank="lift",
             random_state=seed,
         )
         best = suggestions[0]
+        # The mask is painted grey for the probe: the most unusual patch would be its edge.
+        embedder = ImageEmbedder()
         more = best.fitted.sample(max(count, 60), best.strength, random_state=seed)
         probe = image_probe(more, best.fitted.parents_, embedder.fit(images[:1]), random_state=seed)
         rows = [suggestion.row() for suggestion in suggestions]

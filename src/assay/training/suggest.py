@@ -5,13 +5,15 @@ fitted once, judges all rows together; each batch is then summed up. Too little 
 indistinguishable rows, too much unrealistic ones: the best strength lies between, and where it lies depends
 on the data.
 
-Batches are ranked by lift times coverage. The *lift* is the mean over the batch of the quality above the
-prior, (φ - π0)⁺: how many rows are worth keeping, and how good they are. The *coverage* is the share of the
-real anomalies that have a kept auxiliary row nearer than any normal row: quality alone does not say whether
-the rows are anomalies of the kind that occurs here. Batches that cover nothing follow, by lift.
+Batches are ranked by lift times coverage, or by lift alone. The *lift* is the mean over the batch of the
+quality above the prior, (φ - π0)⁺: how many rows are worth keeping, and how good they are. The *coverage* is
+the share of the real anomalies that have a kept auxiliary row nearer than any normal row: quality alone does
+not say whether the rows are anomalies of the kind that occurs here. Batches that cover nothing follow, by
+lift. Where a batch holds few items, as with images, coverage is a count of one or two, and the lift alone
+ranks better.
 
-Images and other items that are no rows of a table are judged through an embedder: the generators work on the items
-themselves, everything else on their rows.
+Images and other items that are no rows of a table are judged through an embedder: the generators work on the
+items themselves, everything else on their rows.
 
 No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start
 from them (which cover them by construction). If the known anomalies are all of one kind, the suggestion is
@@ -39,6 +41,7 @@ from assay.core.validation import (
     as_labels,
     as_matrix,
     check_number,
+    check_option,
     normals_and_anomalies,
     told,
 )
@@ -61,7 +64,7 @@ class Suggestion:
     strength : float
         The strength.
     score : float
-        Lift times coverage: what the ranking sorts by.
+        What the ranking sorts by.
     lift : float
         Mean of (φ - π0)⁺.
     quality : float
@@ -125,6 +128,7 @@ def suggest(
     n: int = 100,
     judge: ExpectedAnomalyPosterior | None = None,
     embedder: Embedder | None = None,
+    rank: str = "coverage",
     random_state: Any = None,
 ) -> list[Suggestion]:
     """Rank generators and strengths by what EAP says of their rows.
@@ -136,8 +140,8 @@ def suggest(
     y : array of shape (n,)
         0 normal, 1 anomaly (at least one).
     generators : sequence of str or Generator, optional
-        Names in the catalogue or instances; by default every generator of the data's kind (those that start from
-        real anomalies only where there are at least two).
+        Names in the catalogue or instances; by default every generator of the data's kind (those that start
+        from real anomalies only where there are at least two).
     strengths : sequence of float, default (.25, .5, 1, 2, 4)
         The ladder; 1 is each generator's published setting.
     n : int, default 100
@@ -145,7 +149,9 @@ def suggest(
     judge : ExpectedAnomalyPosterior, optional
         Unfitted; the default one if not given.
     embedder : Embedder, optional
-        Unfitted; what turns items into rows, for example `ImageEmbedder()`. Without it `X` is a table.
+        Unfitted; what turns items into rows, for example `PatchEmbedder()`. Without it `X` is a table.
+    rank : {"coverage", "lift"}, default "coverage"
+        Sort by lift times coverage, or by lift.
     random_state : None, int or numpy.random.Generator
         Seed of everything.
 
@@ -170,6 +176,7 @@ def suggest(
     y = as_labels(y, len(items))
     normals, anomalies = normals_and_anomalies(y, min_normals=7, min_anomalies=1)
     check_number(n, "n", low=2, integer=True)
+    check_option(rank, "rank", "coverage", "lift")
     _check_sequence(strengths, "strengths", "numbers > 0")
     for strength in strengths:
         check_number(strength, "strengths", low=0.0, strict_low=True)
@@ -206,7 +213,7 @@ def suggest(
             Suggestion(
                 generator=name,
                 strength=strength,
-                score=lift * coverage,
+                score=lift * coverage if rank == "coverage" else lift,
                 lift=lift,
                 quality=float(quality[i].mean()),
                 **shares,
