@@ -18,6 +18,7 @@ from assay.base import Localizer
 from assay.catalogue import find, load_class, of_role
 from assay.core.images import Images, resized_mask
 from assay.core.validation import InputError
+from assay.detectors.images.export import export_onnx
 from small import SMALL_IMAGES
 from test_contracts import assert_clear, entries_of, parameters_of, sections_of
 
@@ -263,6 +264,22 @@ def test_calibrated_decides(system, pictures):
     model = Calibrated(make(system), FalseAlarmRate(0.2), cv=2, random_state=0).fit(train)
     decisions = model.predict(bad)
     assert set(decisions) <= {-1, 1} and (decisions == -1).mean() > 0.5
+
+
+@promise("exported", LOCALIZERS)
+def test_the_exported_detector_gives_the_same_scores(system, models, pictures, tmp_path):
+    import onnxruntime
+
+    bad = pictures[2][:4]
+    model = models(system)
+    path = export_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path)
+    images = np.concatenate(list(Images(bad).batches((model.image_size, model.image_size))))
+    scores, maps = model.locate(bad)
+    for image, score, scores_at in zip(images, scores, maps):
+        exported, at = session.run(None, {"images": image[None]})
+        np.testing.assert_allclose(exported[0], score, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(at[0], scores_at, rtol=1e-4, atol=1e-4)
 
 
 # -- generators ------------------------------------------------------------------------------------------------------

@@ -94,9 +94,10 @@ class Backbone(nn.Module):
                 break
         return maps
 
-    def scaled(self, batch: Pixels) -> torch.Tensor:
+    def scaled(self, batch: Pixels | torch.Tensor) -> torch.Tensor:
         """Return 8-bit images (b, h, w, 3) as the network wants them, (b, 3, h, w)."""
-        x = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float()  # channels last in memory
+        given = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(batch))
+        x = given.permute(0, 3, 1, 2).float()  # channels last in memory
         return (x - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
 
     def check_levels(self, wanted: Sequence[str], name: str = "levels") -> None:

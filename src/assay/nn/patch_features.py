@@ -67,7 +67,7 @@ class PatchFeatures:
         self.levels = tuple(levels)
         self.patch, self.aggregate, self.width = patch, aggregate, width
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, batch: Pixels) -> torch.Tensor:
         """Return the features (b, h, w, D) of 8-bit images (b, H, W, 3)."""
         return self.of_scaled(self.backbone.scaled(batch))
