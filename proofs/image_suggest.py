@@ -88,6 +88,13 @@ def main(*names):
             values = np.array([run["figures"][label] for run in runs[name]])
             row.append(f"{values.mean():.3f} ± {values.std(ddof=1):.3f}")
         rows.append(row)
+    row = ["synthetic only: strongest rung, mean"]
+    for name in names:
+        values = [
+            np.mean([one["auc"] for one in run["batches"] if one["strength"] == STRENGTHS[-1]]) for run in runs[name]
+        ]
+        row.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}")
+    rows.append(row)
     firsts = "; ".join(f"{name}: {', '.join(run['first'] for run in runs[name])}" for name in names)
     rows.append(["differences of the same seeds"] + [""] * len(names))
     for label in ("with known", "synthetic only"):
@@ -109,7 +116,8 @@ Mean ± standard deviation over {len(SEEDS)} seeds; {KNOWN} known anomalies, at 
 images a set, half of the normals known; {COUNT} synthetic images a batch, strengths {STRENGTHS}; embedding:
 `PatchEmbedder` at {IMAGE_SIZE} pixels; judge: EAP with `detector=KNN(), density="smooth"`, ranking by lift; detector:
 `named_learner("svc")`. "Rank correlation" is Spearman's between the ranking and the AUROC reached with each batch.
-"Oracle" is the best batch in hindsight. First of the ranking: {firsts}.
+"Oracle" is the best batch in hindsight; "strongest rung" is the mean over all generators at the highest strength, what
+one would take without a judge. First of the ranking: {firsts}.
 """,
     )
 
