@@ -19,5 +19,12 @@ SMALL = {
 #: The same for systems of images: small pictures, small networks, random weights where the backbone's do not matter.
 SMALL_IMAGES = {
     "image_embedder": {"image_size": 64},
+    "patchcore": {"image_size": 64},
+    "padim": {"image_size": 64, "n_features": 20},
+    "mean_image": {"image_size": 64},
+    "simplenet": {"image_size": 64, "hidden": 64, "epochs": 10},
+    "efficientad": {"width_mult": 0.1, "image_size": 64, "steps": 200, "teacher_steps": 60, "n_penalty": 12},
     "patch_embedder": {"image_size": 64, "n_patches": 500},
+    "mean_shifted_contrastive": {"image_size": 64, "epochs": 1},
+    "outlier_exposure": {"image_size": 64, "epochs": 20},
 }

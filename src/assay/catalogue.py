@@ -47,6 +47,7 @@ class Entry(NamedTuple):
 
 _TABULAR = "assay.detectors.tabular"
 _GENERATORS = "assay.generators.tabular"
+_PICTURES = "assay.detectors.images"
 _IMAGES = "assay.generators.images"
 
 # fmt: off
@@ -105,6 +106,13 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("poisson_interpolation", f"{_IMAGES}:PoissonInterpolation", "generator", "images", "normals", "The same for gradients", "Tan et al., MICCAI 2021, arXiv 2107.02622", "images"),
     Entry("local_texture", f"{_IMAGES}:LocalTexture", "generator", "images", "normals", "A foreign texture half transparent on the object", "Chen et al., ECCV 2024, arXiv 2407.09359", "images"),
     Entry("pixel_noise", f"{_IMAGES}:PixelNoise", "generator", "images", "normals", "Gaussian noise on every pixel: the floor", "", "images"),
+    Entry("mean_image", f"{_PICTURES}.mean_image:MeanImage", "detector", "images", "normals", "Distance to the mean normal image: the baseline", "", "images", True),
+    Entry("patchcore", f"{_PICTURES}.patchcore:PatchCore", "detector", "images", "normals", "Distance to the nearest of a coreset of normal patches", "Roth et al., CVPR 2022, arXiv 2106.08265", "images", True),
+    Entry("padim", f"{_PICTURES}.padim:PaDiM", "detector", "images", "normals", "A Gaussian of pretrained features for every place", "Defard et al., ICPR workshops 2020, arXiv 2011.08785", "images", True),
+    Entry("simplenet", f"{_PICTURES}.simplenet:SimpleNet", "detector", "images", "normals", "Normal patch features told from the same with noise on them", "Liu et al., CVPR 2023, arXiv 2303.15140", "images", True),
+    Entry("efficientad", f"{_PICTURES}.efficientad:EfficientAD", "detector", "images", "normals", "A small student's and an autoencoder's failure to imitate a teacher", "Batzner et al., WACV 2024, arXiv 2303.14535", "images", True),
+    Entry("mean_shifted_contrastive", f"{_PICTURES}.mean_shifted:MeanShiftedContrastive", "detector", "images", "normals", "Near neighbours in features tuned by contrast about their mean", "Reiss and Hoshen, AAAI 2023, arXiv 2106.03844", "images"),
+    Entry("outlier_exposure", f"{_PICTURES}.outlier_exposure:OutlierExposure", "detector", "images", "normals+anomalies", "A small network on pretrained features, shown auxiliary outliers", "Hendrycks et al., ICLR 2019, arXiv 1812.04606", "images"),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
     Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
 )

@@ -172,16 +172,15 @@ def score(
     from assay.core.validation import InputError
 
     check_choice(overlays, ("flagged", "all", "none"), "--overlays")
-    if data.is_dir():
-        detector = load(model)
-        if not isinstance(getattr(detector, "detector_", None), TakesImages):
-            raise InputError(f"--data {data} is a folder, but {model} holds no calibrated detector of images")
-        score_images(model, detector, data, out, overlays, overwrite, quiet, as_json)
-        return
-    overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     detector = load(model)
     if isinstance(getattr(detector, "detector_", None), TakesImages):
-        raise InputError(f"--data {data} is no folder: {model} holds a detector of images")
+        if not data.is_dir():
+            raise InputError(f"--data {data} is no folder: {model} holds a detector of images")
+        score_images(model, detector, data, out, overlays, overwrite, quiet, as_json)
+        return
+    if data.is_dir():
+        raise InputError(f"--data {data} is a folder, but {model} holds no calibrated detector of images")
+    overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     if not hasattr(detector, "decision_function"):
         raise InputError(
             f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"

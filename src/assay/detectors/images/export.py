@@ -38,7 +38,7 @@ class Exported(nn.Module):
     Parameters
     ----------
     scorer : function
-        Batch (1, h, w, 3) -> scores of the cells (1, rows, columns).
+        Batch (1, h, w, 3) -> scores of the cells (1, rows, columns), and of the image if it is not taken by `rule`.
     size : int
         Pixels a side.
     smoothing : float
@@ -55,9 +55,12 @@ class Exported(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return score and map."""
-        grid = self.scorer(images)
+        found = self.scorer(images)
+        grid, score = found if isinstance(found, tuple) else (found, None)
         maps = F.interpolate(grid[:, None].float(), size=(self.size, self.size), mode="bilinear", align_corners=False)
         maps = self.smooth @ maps[:, 0] @ self.smooth.T
+        if score is not None:
+            return score, maps
         cells = (maps if self.rule == "max_map" else grid).flatten(1).double()
         if self.rule == "topk_mean":
             count = max(1, round(TOP_SHARE * cells.shape[1]))
