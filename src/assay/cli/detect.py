@@ -172,6 +172,8 @@ def score(
     from assay.core.validation import InputError
 
     check_choice(overlays, ("flagged", "all", "none"), "--overlays")
+    if data.is_file():
+        overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     detector = load(model)
     if isinstance(getattr(detector, "detector_", None), TakesImages):
         if not data.is_dir():
@@ -180,7 +182,6 @@ def score(
         return
     if data.is_dir():
         raise InputError(f"--data {data} is a folder, but {model} holds no calibrated detector of images")
-    overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
     if not hasattr(detector, "decision_function"):
         raise InputError(
             f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"
