@@ -56,6 +56,7 @@ CLASSES = (
     "assay.base:Pipeline",
     "assay.calibration.calibrated:Calibrated",
     "assay.detectors.tabular.adapters:WrappedDetector",
+    "assay.nn.map_refiner:MapRefiner",
     "assay.quality.density:Balls",
     "assay.quality.density:SmoothEvidence",
     "sklearn.pipeline:Pipeline",
