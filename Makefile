@@ -47,6 +47,9 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/rivals.py
 	$(BIN)/python proofs/sensitivity.py
 	$(BIN)/python proofs/generator_gain.py
+	$(BIN)/python proofs/image_suggest.py
+	$(BIN)/python proofs/image_strength.py
+	$(BIN)/python proofs/images.py
 	$(BIN)/assay bench run proofs/trial/eap.toml --jobs 2
 	$(BIN)/python proofs/trial_tables.py
 
@@ -57,6 +60,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/contamination.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/any_size.py
+	$(BIN)/python benchmarks/aupro.py
+	$(BIN)/python benchmarks/coreset.py
+	$(BIN)/python benchmarks/efficientad.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -22,8 +22,8 @@ from tables import ROOT, need_data, resumed, write
 REAL = ("magnetic_tile", "kolektor_sdd")
 SEEDS = range(3)
 ALL = {"magnetic_tile": ("magnetic_tile",), "kolektor_sdd": ("kolektor_sdd",), "mini-MVTec": CATEGORIES}
-#: name in the table -> name in the catalogue, what departs from its defaults, and the sets it is measured on: those that
-#: train for minutes go without mini-MVTec.
+#: name in the table -> name in the catalogue, what departs from its defaults, the sets it is measured on (those that
+#: train for minutes go without mini-MVTec).
 DETECTORS = {
     "mean image": ("mean_image", {}, ALL),
     "PatchCore, random weights": ("patchcore", {"weights": None}, ALL),

@@ -133,6 +133,7 @@ def score_images(
             (folder / "overlays").mkdir()
         for place, usable, reasons in _chunks(images):
             scores, maps = _located(detector.detector_, usable)
+            pictures.measure(maps)
             answers = iter(range(len(usable)))
             for i in range(place, min(place + CHUNK, len(images))):
                 k = next(answers) if i not in reasons else None
@@ -194,23 +195,26 @@ class _Pictures:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self.low: float | None = None
+        self.scale: tuple[float, float] | None = None
         self.kept: list[tuple[float, Any]] = []
+
+    def measure(self, maps: Any) -> None:
+        """Fix the scale: from the median of the first maps to their highest, or as far beyond the threshold as it lies
+        above the median."""
+        import numpy as np
+
+        if self.scale is None and maps is not None:
+            low = min(float(np.median(maps)), self.threshold)
+            self.scale = low, max(float(maps.max()), 2 * self.threshold - low)
 
     def add(self, name: str, images: Any, k: int, score: float, scores: Any) -> Any:
         """Return the image under its heat map, if there is one; keep both if they belong on the page."""
-        import numpy as np
-
         from assay.report.images import Picture
         from assay.report.pictures import heated, thumbnail
 
         image, over = images[k], None
         if scores is not None:
-            if self.low is None:
-                self.low = min(float(np.median(scores)), self.threshold)
-            # At the threshold the heat is half of the highest.
-            high = self.low + 2 * (self.threshold - self.low)
-            over = heated(image, scores, self.low, high, self.threshold)
+            over = heated(image, scores, *self.scale, self.threshold)
         flagged = "anomaly" if score > self.threshold else "normal"
         small = None if over is None else thumbnail(over)
         self.kept.append((score, Picture(thumbnail(image), name, f"{flagged}, score {score:.3g}", small)))

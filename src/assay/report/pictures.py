@@ -18,7 +18,7 @@ _STOPS = np.array(
     [[13, 8, 60], [84, 15, 109], [150, 38, 103], [206, 72, 69], [242, 125, 21], [250, 190, 40], [252, 253, 165]]
 )
 #: Opacity of the heat map where the score is highest.
-OPACITY = 0.65
+OPACITY = 0.6
 OUTLINE = np.array([64, 224, 255], dtype=np.uint8)
 
 
