@@ -13,7 +13,6 @@ from assay.detectors.images.pni import (
     Neighbours,
     PositionModel,
     nearest_allowed,
-    nearest_elements,
     window_counts,
 )
 from assay.nn.map_refiner import MapRefiner
@@ -252,14 +251,6 @@ def test_grids_of_another_size_are_refused():
         pni.score_grids(np.zeros((1, 11, 12, 16)))
     with pytest.raises(InputError, match="grids"):
         pni.score_grids(np.zeros((12, 12, 16)))
-
-
-def test_many_cells_are_searched_in_blocks(monkeypatch):
-    rng = np.random.default_rng(0)
-    cells, bank = (torch.from_numpy(rng.normal(size=(n, 6)).astype(np.float32)) for n in (301, 40))
-    monkeypatch.setattr(page, "BLOCK", 1000)
-    expected = torch.cdist(cells.double(), bank.double()).argmin(dim=1)
-    assert nearest_elements(cells, bank).tolist() == expected.tolist()
 
 
 # -- images ----------------------------------------------------------------------------------------------------------

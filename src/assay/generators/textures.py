@@ -55,20 +55,22 @@ PHOTOGRAPHS = (
 CONTRAST = 120
 
 
-def texture_source(textures: Any) -> Source:
+def texture_source(textures: Any, name: str = "textures") -> Source:
     """Return what draws one texture of a size.
 
     Parameters
     ----------
     textures : "procedural", "photographs", folder, list of files or array of images
         Where they come from.
+    name : str, default "textures"
+        What messages call it.
     """
     if isinstance(textures, str) and textures == "procedural":
         return procedural
     if isinstance(textures, str) and textures == "photographs":
         photographs = _photographs()
         return lambda size, rng: _crop_of_one(photographs, size, rng)
-    images = as_images(textures, "textures")
+    images = as_images(textures, name)
     return lambda size, rng: _whole_of_one(images, size, rng)
 
 

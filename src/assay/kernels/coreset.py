@@ -29,11 +29,11 @@ from assay.kernels.jit import jit
 
 Singles = npt.NDArray[np.float32]
 #: Directions that the bound looks at, rows it looks at together, and rows that choose the directions.
-LEADING, ROWS_IN_BLOCK, ROWS_IN_SAMPLE = 16, 512, 4096
+LEADING, ROWS_IN_BLOCK, ROWS_IN_SAMPLE = 32, 512, 4096
 #: Picks between two signs of life.
 PICKS_IN_STEP = 256
 #: Rounding of a distance, as a share of itself and of the largest distance to the mean.
-ROUNDING = 1e-5, 1e-6
+ROUNDING = 1e-5, 1e-5
 
 
 @jit
@@ -129,15 +129,16 @@ def greedy_coreset(X: Singles, n_picks: int, start: int = 0) -> tuple[Ints, floa
 
 def _leading(X: Singles) -> tuple[Singles, float]:
     """Return the leading coordinates of the rows in blocks, and the largest distance of a row to the mean."""
-    sample = X[:: -(-len(X) // ROWS_IN_SAMPLE)].astype(np.float64)
-    mean = sample.mean(axis=0)
-    _, directions = np.linalg.eigh((sample - mean).T @ (sample - mean))
-    lead = np.zeros((-(-len(X) // ROWS_IN_BLOCK), min(LEADING, X.shape[1]), ROWS_IN_BLOCK), dtype=np.float32)
+    sample = X[:: -(-len(X) // ROWS_IN_SAMPLE)]
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    _, directions = np.linalg.eigh(np.dot((sample - mean).T, sample - mean).astype(np.float64))
+    basis = np.ascontiguousarray(directions[:, -LEADING:], dtype=np.float32)
+    lead = np.zeros((-(-len(X) // ROWS_IN_BLOCK), basis.shape[1], ROWS_IN_BLOCK), dtype=np.float32)
     size = 0.0
     for block, first in enumerate(range(0, len(X), ROWS_IN_BLOCK)):
         rows = X[first : first + ROWS_IN_BLOCK] - mean
-        lead[block, :, : len(rows)] = (rows @ directions[:, -lead.shape[1] :]).T
-        size = max(size, float(np.square(rows).sum(axis=1).max()))
+        lead[block, :, : len(rows)] = (rows @ basis).T
+        size = max(size, float(np.einsum("ij,ij->i", rows, rows).max()))
     return lead, float(np.sqrt(size))
 
 

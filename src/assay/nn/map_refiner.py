@@ -26,7 +26,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -200,7 +199,7 @@ class MapRefiner(BaseEstimator):
         masks : array of bool of shape (n, h, w)
             Where the anomalies are.
         weights : array of shape (n,), optional
-            How much each pair counts, >= 0; equal by default. Doubling all of them changes nothing.
+            How often each pair is drawn relative to the others, >= 0; equally by default.
 
         Returns
         -------
@@ -212,9 +211,9 @@ class MapRefiner(BaseEstimator):
         check_number(self.batch_size, "batch_size", low=2, integer=True)
         check_number(self.learning_rate, "learning_rate", low=0.0, strict_low=True)
         coarse = _checked(images, maps)
-        if np.shape(masks) != maps.shape or np.asarray(masks).dtype != bool:
-            raise InputError(f"masks: give booleans of the maps' shape {maps.shape}, not {np.shape(masks)}")
-        share = torch.from_numpy(_shares(weights, len(images)))
+        if np.shape(masks) != tuple(coarse.shape) or np.asarray(masks).dtype != bool:
+            raise InputError(f"masks: give booleans of the maps' shape {tuple(coarse.shape)}, not {np.shape(masks)}")
+        share = _shares(weights, len(images))
         truth = torch.from_numpy(np.array(masks, dtype=np.float32))
         colours = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         rng = as_generator(self.random_state)
@@ -223,9 +222,9 @@ class MapRefiner(BaseEstimator):
             network = RefinementNetwork(self.width)
             adam = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
             for _ in progress(range(self.steps), "refining maps", total=self.steps):
-                rows = torch.from_numpy(rng.choice(len(images), size=self.batch_size))
+                rows = torch.from_numpy(rng.choice(len(images), size=self.batch_size, p=share))
                 image, shown, mask = augmented(colours[rows].float() / 255, coarse[rows], truth[rows])
-                loss = (share[rows] * refinement_loss(network(image, shown), mask)).mean()
+                loss = refinement_loss(network(image, shown), mask).mean()
                 adam.zero_grad()
                 loss.backward()
                 adam.step()
@@ -257,9 +256,9 @@ def _checked(images: Any, maps: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(maps, dtype=np.float32))
 
 
-def _shares(weights: Any, n: int) -> npt.NDArray[np.float32]:
-    """Return weights of mean 1."""
-    values: Floats = np.ones(n) if weights is None else as_vector(weights, "weights")
+def _shares(weights: Any, n: int) -> Floats:
+    """Return weights of sum 1."""
+    values = np.ones(n) if weights is None else as_vector(weights, "weights")
     if len(values) != n or (values < 0).any() or not values.any():
         raise InputError(f"weights: give {n} numbers >= 0, one a pair, not all of them 0")
-    return np.asarray(values / values.mean(), dtype=np.float32)
+    return np.asarray(values / values.sum())

@@ -61,7 +61,7 @@ from assay.core.progress import progress
 from assay.core.random import as_generator
 from assay.core.validation import Floats, InputError, check_methods, check_number, check_option, told
 from assay.detectors.images.common import PatchDetector, in_batches
-from assay.kernels.coreset import greedy_coreset
+from assay.nn.memory_bank import choose_bank, nearest_in_bank
 from assay.nn.patch_features import PatchFeatures
 from assay.nn.state import Arrays, arrays_of, seeded, with_arrays
 
@@ -90,12 +90,6 @@ def nearest_allowed(d2: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
     """Return each row's nearest element by distance (l, n) that `allowed` (l, n) lets through, or the farthest."""
     nearest = d2.masked_fill(~allowed, torch.inf).argmin(dim=1)
     return torch.where(allowed.any(dim=1), nearest, d2.argmax(dim=1))
-
-
-def nearest_elements(cells: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
-    """Return the number of the nearest element of the bank (n, E) for each cell (l, E)."""
-    step = max(1, BLOCK // len(bank))
-    return torch.cat([squared_distances(block, bank).argmin(dim=1) for block in cells.split(step)])
 
 
 def inner(grids: torch.Tensor, border: int) -> torch.Tensor:
@@ -465,22 +459,21 @@ class PNI(PatchDetector):
         kept = inner(grids, self.border_)
         if kept.numel() == 0:
             raise InputError(f"patch={self.patch} leaves nothing of {grids.shape[1]} x {grids.shape[2]} cells")
-        cells = kept.flatten(0, 2).contiguous()
-        size = max(1, round(self.coreset * len(cells)))
-        bank = cells[greedy_coreset(cells.numpy(), size, int(rng.integers(len(cells))))[0]]
+        cells = kept.flatten(0, 2).numpy()
+        bank = cells[choose_bank(cells, self.coreset, rng)[0]]
         m = min(self.n_classes, len(bank))
-        self.bank_, self.class_of_ = bank.numpy(), nearest_elements(bank, bank[:m]).numpy()
+        self.bank_, self.class_of_ = bank, nearest_in_bank(bank, bank[:m])[1][:, 0]
         self.histogram_ = self.projection_ = self.network_ = None
         if "position" in self.gates:
-            nearest = nearest_elements(cells, bank).reshape(kept.shape[:3])
-            self.histogram_ = PositionModel.fit(nearest, len(bank), self.radius).histogram.numpy()
+            nearest = nearest_in_bank(cells, bank)[1].reshape(kept.shape[:3])
+            self.histogram_ = PositionModel.fit(torch.from_numpy(nearest), len(bank), self.radius).histogram.numpy()
         if "neighbourhood" in self.gates:
             if grids.shape[3] > self.projection:
                 shape = grids.shape[3], self.projection
                 self.projection_ = (rng.standard_normal(shape) / math.sqrt(self.projection)).astype(np.float32)
             self.network_ = NeighbourhoodModel.fit(
                 self._neighbours(grids),
-                nearest_elements(cells, bank[:m]),
+                torch.from_numpy(nearest_in_bank(cells, bank[:m])[1][:, 0]),
                 m,
                 rng,
                 hidden=self.hidden,
