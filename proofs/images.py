@@ -30,7 +30,7 @@ DETECTORS = {
     "PatchCore": ("patchcore", {}, ALL),
     "PaDiM": ("padim", {}, ALL),
     "Gaussian-AD": ("gaussian_ad", {}, ALL),
-    "SimpleNet": ("simplenet", {}, ALL),
+    "SimpleNet": ("simplenet", {}, REAL),
     "PNI": ("pni", {}, REAL),
     "EfficientAD": ("efficientad", {"image_size": 128}, REAL),
     "Mean-Shifted Contrastive": ("mean_shifted_contrastive", {"image_size": 128}, REAL),

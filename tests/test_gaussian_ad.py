@@ -175,3 +175,20 @@ def test_working_point_and_calibration_by_level(digits):
     for wrong, name in [({"level": "stage9", "fpr": 0.1}, "level"), ({"level": "stem"}, "fpr")]:
         with pytest.raises(InputError, match=name):
             detector.threshold(**wrong)
+
+
+def test_contributions_of_images_sum_to_the_squared_distance_of_the_level(digits):
+    detector = GaussianAD(image_size=64, levels=("stage3", "stage5")).fit(digits[5][:40])
+    parts = detector.contributions("stage5", digits[6][:5])
+    assert parts.shape == (5, 112)
+    np.testing.assert_allclose(parts.sum(axis=1), detector.level_scores(digits[6][:5])[:, 1] ** 2, rtol=1e-9)
+    with pytest.raises(InputError, match="level"):
+        detector.contributions("stage4", digits[6][:5])
+
+
+def test_any_invertible_map_changes_nothing_where_rows_are_plenty(rng):
+    Z, fresh, mixing = rng.normal(size=(200_000, 4)), rng.normal(size=(50, 4)), rng.normal(size=(4, 4))
+    plain = Level().fit(Z)
+    # The shrinkage vanishes with the number of rows: what is left is the exact covariance.
+    np.testing.assert_allclose(Level().fit(Z @ mixing).distances(fresh @ mixing), plain.distances(fresh), rtol=1e-3)
+    assert np.square(plain.distances(Z)).mean() == pytest.approx(4, rel=1e-3)

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
+from skimage import data, draw
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
+from assay import load, save
 from assay.core.validation import InputError
 from assay.detectors.images import pni as page
 from assay.detectors.images.pni import (
@@ -15,7 +19,11 @@ from assay.detectors.images.pni import (
     nearest_allowed,
     window_counts,
 )
-from assay.nn.map_refiner import MapRefiner
+from assay.generators.images import CutPaste, PerlinTexture
+from assay.metrics.images import aupro
+from assay.nn import map_refiner as refiner_page
+from assay.nn.map_refiner import MapRefiner, augmented, refinement_loss
+from assay.nn.state import seeded
 
 SMALL = {"weights": None, "image_size": 64, "patch": 3, "coreset": 0.05, "steps": 20, "hidden": 16, "random_state": 0}
 
@@ -50,16 +58,16 @@ def auroc(pni, good, bad):
 
 
 def test_everything_allowed_is_the_distance_to_the_bank():
-    draw = Diagonals(0, shifted=False)
-    train, test = draw.grids(8), draw.grids(4, wrong_by=3)
+    drawn = Diagonals(0, shifted=False)
+    train, test = drawn.grids(8), drawn.grids(4, wrong_by=3)
     pni = on_grids(("position", "neighbourhood"), tau_position=0, tau_neighbourhood=0, steps=10).fit_grids(train)
     far = np.linalg.norm(test[..., None, :] - pni.bank_, axis=-1).min(axis=-1)
     np.testing.assert_allclose(pni.score_grids(test), 0.99 * far - np.log(0.99), rtol=1e-5)
 
 
 def test_nothing_allowed_is_the_farthest_element():
-    draw = Diagonals(0, shifted=False)
-    train, test = draw.grids(8), draw.grids(4)
+    drawn = Diagonals(0, shifted=False)
+    train, test = drawn.grids(8), drawn.grids(4)
     pni = on_grids(("position", "neighbourhood"), tau_position=1e9, tau_neighbourhood=1e9, steps=10).fit_grids(train)
     far = np.linalg.norm(test[..., None, :] - pni.bank_, axis=-1).max(axis=-1)
     np.testing.assert_allclose(pni.score_grids(test), 0.99 * far - np.log(0.99), rtol=1e-5)
@@ -99,15 +107,15 @@ def test_the_score_is_the_published_formula_cell_by_cell(monkeypatch):
 def test_position_catches_what_is_out_of_place():
     """A window of 3 x 3 holds five of the six labels, two cells off on either side: the sixth one is out of place."""
     for seed in range(3):
-        draw = Diagonals(seed, shifted=False)
-        train, good, bad = draw.grids(30), draw.grids(40), draw.grids(40, wrong_by=3)
+        drawn = Diagonals(seed, shifted=False)
+        train, good, bad = drawn.grids(30), drawn.grids(40), drawn.grids(40, wrong_by=3)
         assert abs(auroc(on_grids(()).fit_grids(train), good, bad) - 0.5) < 0.2
         assert auroc(on_grids(("position",)).fit_grids(train), good, bad) > 0.99
 
 
 def test_neighbours_catch_what_position_cannot():
-    draw = Diagonals(0, shifted=True)
-    train, good, bad = draw.grids(30), draw.grids(40), draw.grids(40, wrong_by=draw.rng.integers(1, 6, size=40))
+    drawn = Diagonals(0, shifted=True)
+    train, good, bad = drawn.grids(30), drawn.grids(40), drawn.grids(40, wrong_by=drawn.rng.integers(1, 6, size=40))
     assert abs(auroc(on_grids(()).fit_grids(train), good, bad) - 0.5) < 0.2
     assert abs(auroc(on_grids(("position",)).fit_grids(train), good, bad) - 0.5) < 0.2
     both = on_grids(("position", "neighbourhood"), steps=3000).fit_grids(train)
@@ -125,8 +133,8 @@ def test_a_leak_of_the_middle_would_be_noticed(monkeypatch):
             self.offsets = torch.cat([self.offsets[1:], torch.zeros(1, dtype=torch.long)])
 
     monkeypatch.setattr(page, "Neighbours", Leaking)
-    draw = Diagonals(0, shifted=True)
-    train, good, bad = draw.grids(30), draw.grids(40), draw.grids(40, wrong_by=draw.rng.integers(1, 6, size=40))
+    drawn = Diagonals(0, shifted=True)
+    train, good, bad = drawn.grids(30), drawn.grids(40), drawn.grids(40, wrong_by=drawn.rng.integers(1, 6, size=40))
     assert auroc(on_grids(("neighbourhood",), steps=3000).fit_grids(train), good, bad) < 0.8
 
 
@@ -179,8 +187,8 @@ def test_the_nearest_allowed_element_and_the_farthest_otherwise():
 
 
 def test_the_classes_are_the_first_of_the_bank():
-    draw = Diagonals(0, shifted=True)
-    grids = draw.grids(10).astype(np.float32)
+    drawn = Diagonals(0, shifted=True)
+    grids = drawn.grids(10).astype(np.float32)
     few, many = (on_grids((), coreset=share, n_classes=6).fit_grids(grids) for share in (20 / 1440, 60 / 1440))
     np.testing.assert_array_equal(few.bank_, many.bank_[:20])
     assert {row.tobytes() for row in many.bank_} <= {row.tobytes() for row in grids.reshape(-1, 16)}
@@ -196,8 +204,8 @@ def test_at_most_as_many_classes_as_elements():
 
 
 def test_the_denominator_is_an_option():
-    draw = Diagonals(0, shifted=True)
-    train, test = draw.grids(30), draw.grids(3)
+    drawn = Diagonals(0, shifted=True)
+    train, test = drawn.grids(30), drawn.grids(3)
     pni = on_grids(("neighbourhood",), n_classes=6, steps=100, tau_neighbourhood=3.0).fit_grids(train)
     by_bank, by_classes = (pni.set_params(denominator=name).score_grids(test) for name in ("bank", "classes"))
     assert (by_classes >= by_bank).all() and by_classes.mean() > 2 * by_bank.mean()  # 3 / 6 asks more than 3 / 60
@@ -257,20 +265,256 @@ def test_grids_of_another_size_are_refused():
 
 
 def scenes(n, rng, order=(0, 1, 2, 3)):
-    """Return (n, 96, 96, 3): four pieces of photographs at the corners of a plate, shaken by a pixel, with noise."""
-    from skimage import data
+    """Return (n, 160, 160, 3): four pieces of photographs on a plain plate, shaken by two pixels, with noise.
 
-    rocket, coffee, cat = data.rocket(), data.coffee(), data.chelsea()
-    pieces = [
-        rocket[100:136, 300:336],
-        coffee[120:156, 180:216],
-        cat[60:96, 120:156],
-        np.stack([data.page()[20:56, 20:56]] * 3, 2),
-    ]
-    canvas = np.full((n, 96, 96, 3), 128.0)
-    for image in canvas:
+    They lie too far apart for a feature of stage3 to see two of them.
+    """
+    rocket, coffee, cat, text = data.rocket(), data.coffee(), data.chelsea(), np.stack([data.page()] * 3, axis=2)
+    pieces = [rocket[100:132, 300:332], coffee[120:152, 180:212], cat[60:92, 120:152], text[20:52, 20:52]]
+    plates = np.full((n, 160, 160, 3), 128.0)
+    for plate in plates:
         for place, piece in enumerate(order):
-            top, left = np.array(divmod(place, 2)) * 48 + 6 + rng.integers(-1, 2, size=2)
+            top, left = np.array(divmod(place, 2)) * 80 + 24 + rng.integers(-2, 3, size=2)
             if piece is not None:
-                image[top : top + 36, left : left + 36] = pieces[piece]
-    return np.clip(canvas + rng.normal(scale=6, size=canvas.shape), 0, 255).astype(np.uint8)
+                plate[top : top + 32, left : left + 32] = pieces[piece]
+    return np.clip(plates + rng.normal(scale=8, size=plates.shape), 0, 255).astype(np.uint8)
+
+
+def test_wrong_order_and_missing_parts_need_the_position():
+    rng = np.random.default_rng(0)
+    train, good = scenes(20, rng), scenes(10, rng)
+    options = {"levels": ("stage3",), "image_size": 160, "patch": 3, "coreset": 0.03, "random_state": 0}
+    plain, here = (PNI(gates=gates, **options).fit(train) for gates in ((), ("position",)))
+    for order in ((1, 0, 2, 3), (0, 1, None, 3)):
+        images, y = np.concatenate([good, scenes(10, rng, order)]), np.repeat([0, 1], 10)
+        assert roc_auc_score(y, plain.anomaly_score(images)) < 0.85
+        assert roc_auc_score(y, here.anomaly_score(images)) == 1.0
+    wrong = here.anomaly_map(scenes(10, rng, (0, 1, None, 3))).reshape(10, -1).argmax(axis=1)
+    assert all(row > 80 and column < 80 for row, column in zip(*np.divmod(wrong, 160)))  # where the piece is missing
+
+
+def walls(n, rng, size=64):
+    corners = rng.integers(0, 512 - size, size=(n, 2))
+    grey = np.stack([data.brick()[r : r + size, c : c + size] for r, c in corners])
+    return np.repeat(grey[..., None], 3, axis=3)
+
+
+def test_scores_of_grids_and_of_images_agree():
+    X = walls(6, np.random.default_rng(0))
+    pni = PNI(smoothing=0, **SMALL).fit(X)
+    scores, maps = pni.locate(X)
+    grids = pni.score_grids(pni._features()(X))
+    np.testing.assert_allclose(scores, grids.max(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(maps[:, ::63, ::63], grids[:, ::7, ::7], rtol=1e-5)  # its corners are the grid's
+    assert scores.min() >= -np.log(0.99)
+
+
+def test_grids_alone_do_not_make_it_ready_for_images():
+    pni = PNI(**SMALL).fit(walls(4, np.random.default_rng(0)))
+    pni.fit_grids(np.random.default_rng(0).normal(size=(4, 8, 8, 3)))
+    with pytest.raises(NotFittedError):
+        pni.anomaly_score(walls(1, np.random.default_rng(0)))
+    with pytest.raises(NotFittedError):
+        PNI().score_grids(np.zeros((1, 8, 8, 3)))
+
+
+def test_features_are_projected_for_the_network_only_where_they_are_long():
+    X = walls(4, np.random.default_rng(0))
+    assert PNI(projection=8, **SMALL).fit(X).projection_.shape == (152, 8)
+    assert PNI(projection=152, **SMALL).fit(X).projection_ is None
+
+
+# -- refinement ------------------------------------------------------------------------------------------------------
+
+
+def pairs(n, rng, size=32):
+    """Return images of noise with a dark square, coarse maps that know no more than its surroundings, and masks."""
+    masks = np.zeros((n, size, size), dtype=bool)
+    for mask in masks:
+        top, left = rng.integers(4, size - 12, size=2)
+        mask[top : top + 8, left : left + 8] = True
+    images = rng.integers(120, 180, size=(n, size, size, 3))
+    images[masks] -= 60
+    coarse = gaussian_filter(masks.astype(float), (0, 5, 5)) * 2 + rng.normal(scale=0.05, size=masks.shape)
+    return images.astype(np.uint8), coarse, masks
+
+
+def spoilt(images, rng):
+    """Return the images with a stain, a scratch or a blur each, and the masks: no kind that the generators make."""
+    out, masks, size = images.astype(float), np.zeros(images.shape[:3], dtype=bool), images.shape[1]
+    for number, (image, mask) in enumerate(zip(out, masks)):
+        centre = rng.integers(16, size - 16, size=2)
+        if number % 3 == 1:
+            end = np.clip(centre + rng.integers(-25, 26, size=2), 2, size - 3)
+            rows, columns = draw.line(*centre, *end)
+            mask[rows, columns] = mask[rows + 1, columns] = True
+            image[mask] = image[mask] / 2 + 110
+            continue
+        mask[draw.disk(centre, rng.integers(5, 12))] = True
+        image[mask] = image[mask] * 0.3 if number % 3 == 0 else gaussian_filter(image, (3, 3, 0))[mask]
+    return np.clip(out, 0, 255).astype(np.uint8), masks
+
+
+def test_the_loss_compares_the_map_and_its_edges():
+    mask = torch.tensor([[[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]])
+    assert refinement_loss(mask, mask).tolist() == [0.0]
+    assert refinement_loss(mask + 2, mask).tolist() == [2.0]  # half of 2², and no edge is wrong
+    bump = mask.clone()
+    bump[0, 0, 0] += 1
+    # 1 of 6 pixels, 1 of 3 differences along x, 1 of 4 along y
+    assert refinement_loss(bump, mask).item() == pytest.approx(1 / 12 + 1 / 12 + 1 / 16)
+    both = refinement_loss(torch.cat([bump, mask]), torch.cat([mask, mask]))
+    assert both.tolist() == pytest.approx([1 / 12 + 1 / 12 + 1 / 16, 0])
+
+
+def test_without_its_residual_the_output_is_the_coarse_map():
+    images, coarse, masks = pairs(4, np.random.default_rng(0), size=30)  # no multiple of 8
+    refiner = MapRefiner(width=4, steps=3, random_state=0).fit(images, coarse, masks)
+    assert np.abs(refiner.refine(images, coarse) - coarse).max() > 1e-4
+    refiner.network_ = refiner.network_ | {
+        name: np.zeros_like(refiner.network_[name]) for name in ("head.weight", "head.bias")
+    }
+    np.testing.assert_array_equal(refiner.refine(images, coarse), coarse.astype(np.float32))
+
+
+def test_training_lowers_the_loss_of_fresh_pairs():
+    rng = np.random.default_rng(0)
+    refiner = MapRefiner(width=8, steps=100, random_state=0).fit(*pairs(40, rng))
+    images, coarse, masks = pairs(20, rng)
+    refined = refiner.refine(images, coarse)
+    before, after = (
+        refinement_loss(torch.from_numpy(maps).float(), torch.from_numpy(masks).float()).mean()
+        for maps in (coarse, refined)
+    )
+    assert after < before / 2
+    assert aupro(masks, refined) > aupro(masks, coarse)
+    np.testing.assert_allclose(refiner.refine(images[3:4], coarse[3:4])[0], refined[3], atol=1e-5)
+
+
+def test_pairs_of_no_weight_are_never_seen():
+    images, coarse, masks = pairs(6, np.random.default_rng(0))
+    settings = MapRefiner(width=4, steps=4, batch_size=4, random_state=0)
+    alone = settings.fit(images, coarse, masks, np.array([1.0, 2, 1, 1, 1, 1])).network_
+    strange = np.full_like(images, 255), np.full_like(coarse, 50.0), ~masks
+    more = [np.concatenate(parts) for parts in zip((images, coarse, masks), strange)]
+    weights = np.repeat([2.0, 0.0], 6)
+    weights[1] = 4.0
+    again = settings.fit(*more, weights).network_
+    equal = settings.fit(images, coarse, masks).network_
+    assert all(np.array_equal(again[name], alone[name]) for name in alone)
+    assert any(not np.array_equal(equal[name], alone[name]) for name in alone)
+
+
+def test_image_map_and_mask_are_moved_together(monkeypatch):
+    monkeypatch.setattr(refiner_page, "_recoloured", lambda image: image)
+    masks = gaussian_filter(np.random.default_rng(0).normal(size=(8, 48, 48)), (0, 4, 4)) > 0
+    mask = torch.from_numpy(masks).float()
+    with seeded(np.random.default_rng(0)):
+        image, coarse, moved = augmented(mask[:, None].expand(8, 3, 48, 48), mask, mask)
+    assert torch.equal(image[:, 1], coarse) and ((coarse > 0.5) == (moved > 0.5)).float().mean() > 0.99
+    assert set(moved.unique().tolist()) == {0.0, 1.0}
+    flips = [mask, mask.flip(1), mask.flip(2), mask.flip(1, 2)]
+    likeness = torch.stack([(moved == flipped).float().mean(dim=(1, 2)) for flipped in flips])
+    assert (likeness.max(dim=0).values > 0.8).all() and len(
+        likeness.argmax(dim=0).unique()
+    ) >= 3  # turned by 5° at most
+
+
+def test_colours_stay_colours():
+    with seeded(np.random.default_rng(0)):
+        image = augmented(torch.rand(64, 3, 8, 8), torch.zeros(64, 8, 8), torch.zeros(64, 8, 8))[0]
+    assert image.min() >= 0 and image.max() <= 1 and image.mean(dim=(1, 2, 3)).std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"images": np.zeros((4, 32, 32), dtype=np.uint8)}, "images"),
+        ({"maps": np.zeros((4, 32, 31))}, "maps"),
+        ({"maps": np.full((4, 32, 32), np.nan)}, "maps"),
+        ({"masks": np.zeros((4, 32, 32))}, "masks"),
+        ({"weights": [1, 1, 1]}, "weights"),
+        ({"weights": [1, 1, 1, -1]}, "weights"),
+        ({"weights": [0, 0, 0, 0]}, "weights"),
+    ],
+)
+def test_pairs_that_make_no_sense_are_refused(change, named):
+    images, maps, masks = pairs(4, np.random.default_rng(0))
+    with pytest.raises(InputError, match=named):
+        MapRefiner(steps=1).fit(**{"images": images, "maps": maps, "masks": masks} | change)
+
+
+def test_refinement_finds_more_of_defects_it_never_saw():
+    """Trained on pasted patches and foreign textures, judged on stains, scratches and blurs, as blended by default."""
+    rng = np.random.default_rng(0)
+    train, held, (test, masks) = walls(40, rng, 96), walls(20, rng, 96), spoilt(walls(30, rng, 96), rng)
+    pni = PNI(gates=(), patch=3, image_size=96, coreset=0.05, smoothing=2.0, random_state=0).fit(train)
+    normal = pni.anomaly_map(held)
+    low, high = normal.min(), normal.max()
+    made = [kind(image_size=96, random_state=0).fit(held).sample(50) for kind in (PerlinTexture, CutPaste)]
+    images, truth = (np.concatenate([getattr(one, name) for one in made]) for name in ("X", "mask"))
+    shown, coarse = ((pni.anomaly_map(X) - low) / (high - low) for X in (images, test))
+    refined = MapRefiner(steps=200, random_state=0).fit(images, shown, truth).refine(test, coarse)
+    assert aupro(masks, 0.9 * coarse + 0.1 * refined) > aupro(masks, coarse)
+
+
+def refining(**options):
+    refiner = MapRefiner(width=4, steps=5, batch_size=4)
+    return PNI(refine=refiner, generator=CutPaste(image_size=64), n_pairs=6, blend=0.5, **SMALL | options)
+
+
+def test_refined_maps_blend_both_in_the_unit_of_held_out_normals(monkeypatch):
+    X = walls(10, np.random.default_rng(0))
+    seen = []
+    fit = MapRefiner.fit
+    monkeypatch.setattr(MapRefiner, "fit", lambda self, *pair: seen.append(pair) or fit(self, *pair))
+    pni = refining().fit(X)
+    coarse = PNI(**SMALL).set_params(smoothing=pni.smoothing)
+    coarse.__dict__.update({name: value for name, value in vars(pni).items() if name.endswith("_")})
+    coarse.refiner_ = None
+    scores, maps = coarse.locate(X)
+    low, high = pni.range_
+    inside = ((maps >= low) & (maps <= high)).all(axis=(1, 2))
+    assert np.isclose(maps.min(axis=(1, 2)), low).any() and np.isclose(maps.max(axis=(1, 2)), high).any()
+    assert inside.sum() >= 2  # the two held-out images made the range, and not those of the bank
+    unit = (maps - low) / (high - low)
+    expected = 0.5 * unit + 0.5 * pni.refiner_.refine(X, unit)
+    np.testing.assert_allclose(pni.anomaly_map(X), expected, atol=1e-5)
+    np.testing.assert_allclose(pni.anomaly_score(X), scores, rtol=1e-6)
+    pni.set_params(image_score="max_map")
+    np.testing.assert_allclose(pni.anomaly_score(X), expected.max(axis=(1, 2)), atol=1e-5)
+    images, shown, masks = seen[0]
+    assert images.shape == (6, 64, 64, 3) and masks.any(axis=(1, 2)).all() and masks.dtype == bool
+    np.testing.assert_allclose(shown, (coarse.anomaly_map(images) - low) / (high - low), atol=1e-5)
+
+
+def test_a_refiner_of_your_own_is_taken_as_it_is():
+    X = walls(8, np.random.default_rng(0))
+    own = MapRefiner(width=4, steps=2, random_state=0).fit(*pairs(4, np.random.default_rng(0), 64))
+    pni = refining(refine=own, generator=None).fit(X)
+    assert pni.refiner_ is own
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_refit_forgets():
+    X, other = (walls(8, np.random.default_rng(seed)) for seed in (0, 1))
+    pni = refining().fit(X)
+    maps = pni.anomaly_map(other)
+    np.testing.assert_array_equal(pni.fit(other).fit(X).anomaly_map(other), maps)
+    np.testing.assert_array_equal(refining().fit(X).anomaly_map(other), maps)
+    assert not np.array_equal(refining(random_state=1).fit(X).anomaly_map(other), maps)
+    plain = pni.set_params(refine=None).fit(X)
+    assert plain.refiner_ is None and plain.range_ is None
+
+
+def test_saved_with_its_refiner_it_gives_the_same_maps(tmp_path):
+    X = walls(8, np.random.default_rng(0))
+    pni = refining().fit(X)
+    save(pni, tmp_path / "pni")
+    again = load(tmp_path / "pni")
+    np.testing.assert_array_equal(again.anomaly_map(X), pni.anomaly_map(X))
+    np.testing.assert_array_equal(again.anomaly_score(X), pni.anomaly_score(X))
+
+
+def test_too_few_normals_to_hold_some_out():
+    with pytest.raises(InputError, match="held_out"):
+        refining(held_out=0.9).fit(walls(2, np.random.default_rng(0)))

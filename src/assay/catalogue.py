@@ -113,6 +113,8 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("efficientad", f"{_PICTURES}.efficientad:EfficientAD", "detector", "images", "normals", "A small student's and an autoencoder's failure to imitate a teacher", "Batzner et al., WACV 2024, arXiv 2303.14535", "images", True),
     Entry("mean_shifted_contrastive", f"{_PICTURES}.mean_shifted:MeanShiftedContrastive", "detector", "images", "normals", "Near neighbours in features tuned by contrast about their mean", "Reiss and Hoshen, AAAI 2023, arXiv 2106.03844", "images"),
     Entry("outlier_exposure", f"{_PICTURES}.outlier_exposure:OutlierExposure", "detector", "images", "normals+anomalies", "A small network on pretrained features, shown auxiliary outliers", "Hendrycks et al., ICLR 2019, arXiv 1812.04606", "images"),
+    Entry("gaussian_ad", f"{_PICTURES}.gaussian_ad:GaussianAD", "detector", "images", "normals", "A Gaussian of the pooled features of every level", "Rippel et al., ICPR 2020, arXiv 2005.14140", "images"),
+    Entry("pni", f"{_PICTURES}.pni:PNI", "detector", "images", "normals", "Distance to normal patches that may occur here, next to these", "Bae et al., ICCV 2023, arXiv 2211.12634", "images", True),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
     Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
 )

@@ -23,7 +23,8 @@ channels, as published; ``"ocsvm"`` is scikit-learn's one-class SVM at each leve
 Published: EfficientNet-B4 at 380 pixels, nine levels (stem, seven stages, head). Here EfficientNet-Lite0 at
 224, its own native size, with the same nine levels. Departures: everything is solved through the Cholesky
 factor; the study's augmentation of the training images (which concerns its working point alone) is left to
-the caller.
+the caller. "npca" keeps the directions in which n < C_l training images do not vary at all, where a
+decomposition of n components has none: on magnetic tiles (100 images) that is worth .02 to .05 of AUROC.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import torch
 from scipy.linalg import solve_triangular
 from scipy.stats import chi2, kstest
 from sklearn.covariance import ledoit_wolf
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import OneClassSVM
 from sklearn.utils.validation import check_is_fitted
 
@@ -123,8 +125,8 @@ class Level:
         if self.distance == "mahalanobis":
             return np.linalg.norm(solve_triangular(self.arrays["cholesky"], away.T, lower=True), axis=0)
         if self.distance == "ocsvm":
-            squared = np.square(away[:, None] - self.arrays["vectors"]).sum(axis=2)
-            return -(np.exp(-self.arrays["gamma"] * squared) @ self.arrays["weights"] + self.arrays["offset"])
+            near = rbf_kernel(away, self.arrays["vectors"], gamma=float(self.arrays["gamma"][0]))
+            return -(near @ self.arrays["weights"] + self.arrays["offset"])
         return np.sqrt(np.square(away / self.arrays.get("scale", 1.0)).mean(axis=1))
 
     def contributions(self, Z: Floats) -> Floats:
@@ -242,6 +244,12 @@ class GaussianAD(TakesImages, Detector):
         check_is_fitted(self)
         return self._distances(self._check_table(X, reset=False))
 
+    def contributions(self, level: str, X: Any) -> Floats:
+        """Return what each channel (kept component) of `level` adds to d², (n, C_l): they sum to it."""
+        check_is_fitted(self)
+        place = self._place(level)
+        return self._fitted()[place].contributions(self._features(self._check_table(X, reset=False))[place])
+
     def threshold(self, level: str, fpr: float | None = None, sigma: float | None = None) -> float:
         """Return the distance at `level` that normal images exceed with probability `fpr`, if they are Gaussian there.
 
@@ -255,14 +263,14 @@ class GaussianAD(TakesImages, Detector):
             In its place: as rare as that many standard deviations of a normal variable, either side.
         """
         check_is_fitted(self)
-        self._check_level(level)
+        place = self._place(level)
         if (fpr is None) == (sigma is None):
             raise InputError("fpr and sigma: give one of them")
         if sigma is not None:
             check_number(sigma, "sigma", low=0.0, strict_low=True)
             fpr = float(chi2.sf(float(sigma) ** 2, 1))
         check_number(fpr, "fpr", low=0.0, high=1.0, strict_low=True, strict_high=True)
-        return self._fitted()[list(self.levels).index(level)].threshold(fpr)
+        return self._fitted()[place].threshold(fpr)
 
     def calibration(self, level: str, X_normal: Any) -> dict[str, float]:
         """Return how far fresh normal images are from the law that `threshold` trusts.
@@ -274,15 +282,15 @@ class GaussianAD(TakesImages, Detector):
             ``alarms_5`` and ``alarms_1``: shares beyond the thresholds of 5 and 1 %.
         """
         check_is_fitted(self)
-        self._check_level(level)
-        place = list(self.levels).index(level)
+        place = self._place(level)
         away = self.level_scores(X_normal)[:, place]
         fitted = self._fitted()[place]
         return chi_squared_check(away, fitted)
 
-    def _check_level(self, level: Any) -> None:
+    def _place(self, level: Any) -> int:
         if level not in self.levels:
             raise InputError(f"level={told(level)}: one of {tuple(self.levels)} was fitted")
+        return list(self.levels).index(level)
 
 
 def chi_squared_check(distances: Floats, level: Level) -> dict[str, float]:

@@ -29,7 +29,7 @@ tenth of the cells as validation, blend .1 (the paper's code). For a processor w
 published value in brackets: EfficientNet-Lite0 stage3 + stage5 at 224 px (WideResNet101-2 layer2 + layer3 at
 480 px, E = 1024; give ``backbone="wide_resnet101_2"`` and a file of weights), P = 2 (4), a network of 3
 layers of 256 (10 of 2048) that sees each neighbour in 64 dimensions by a random projection (1024: 168 M
-weights in its first layer), 6000 batches of 128 (15 epochs of batches of 2048), blur 4 (8). The number of
+weights in its first layer), 3000 batches of 128 (15 epochs of batches of 2048), blur 4 (8). The number of
 batches matters: a network that has learned too little lets everything through.
 
 Departures: the released code takes cell ((2P + 1)² + 1) / 2 out of the window instead of the one in the
@@ -203,7 +203,7 @@ class NeighbourhoodModel:
         hidden: int = 256,
         layers: int = 3,
         dropout: float = 0.5,
-        steps: int = 6000,
+        steps: int = 3000,
     ) -> Arrays:
         """Return the weights of a network trained to guess `classes` (l,) from the `windows` of l cells.
 
@@ -286,7 +286,7 @@ class PNI(PatchDetector):
         Width and number of linear layers of the network (published: 2048 and 10).
     dropout : float, default .5
         Share of the hidden units left out in training (published).
-    steps : int, default 6000
+    steps : int, default 3000
         Batches of its training (published: 15 epochs, some 6900 batches for 300 images).
     temperature : float, default 2.0
         T (published).
@@ -367,7 +367,7 @@ class PNI(PatchDetector):
         hidden=256,
         layers=3,
         dropout=0.5,
-        steps=6000,
+        steps=3000,
         temperature=2.0,
         tau_position=0.5,
         tau_neighbourhood=0.5,
