@@ -186,9 +186,10 @@ def test_contributions_of_images_sum_to_the_squared_distance_of_the_level(digits
         detector.contributions("stage4", digits[6][:5])
 
 
-def test_any_invertible_map_changes_nothing_where_rows_are_plenty(rng):
-    Z, fresh, mixing = rng.normal(size=(200_000, 4)), rng.normal(size=(50, 4)), rng.normal(size=(4, 4))
+def test_where_rows_are_plenty_it_is_the_distance_of_the_sample_covariance(rng):
+    Z, fresh = rng.normal(size=(200_000, 4)) * [1, 2, 3, 4], rng.normal(size=(50, 4))
     plain = Level().fit(Z)
-    # The shrinkage vanishes with the number of rows: what is left is the exact covariance.
+    # The shrinkage vanishes with the number of rows: units and any other invertible map then change nothing.
+    mixing = rotation(4, rng) * [1.0, 0.5, 2.0, 3.0]
     np.testing.assert_allclose(Level().fit(Z @ mixing).distances(fresh @ mixing), plain.distances(fresh), rtol=1e-3)
     assert np.square(plain.distances(Z)).mean() == pytest.approx(4, rel=1e-3)

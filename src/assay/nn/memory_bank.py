@@ -31,17 +31,21 @@ def nearest_in_bank(queries: npt.NDArray[Any], bank: npt.NDArray[Any], k: int = 
     queries, bank = (np.ascontiguousarray(rows, dtype=np.float32) for rows in (queries, bank))
     if k > len(bank):
         raise InputError(f"k={k}: the bank holds {len(bank)} elements")
-    halves = 0.5 * np.einsum("ij,ij->i", bank, bank)
+    # Lengths are taken about the bank's mean: far from the origin they would drown the differences.
+    mean = bank.mean(axis=0)
+    centred = bank - mean
+    halves = 0.5 * np.einsum("ij,ij->i", centred, centred)
     distances = np.empty((len(queries), k), dtype=np.float32)
     indices = np.empty((len(queries), k), dtype=np.int64)
-    columns = bank.T
+    columns = centred.T
     for start in range(0, len(queries), QUERIES):
         rows = slice(start, min(start + QUERIES, len(queries)))
         best = np.full((rows.stop - start, k), -np.inf, dtype=np.float32)
         index = np.zeros((rows.stop - start, k), dtype=np.int64)
+        around = queries[rows] - mean
         for first in range(0, len(bank), ELEMENTS):
             block = slice(first, first + ELEMENTS)
-            products = queries[rows] @ columns[:, block]
+            products = around @ columns[:, block]
             products -= halves[block]
             keep_largest(products, first, best, index)
         for place in range(k):
