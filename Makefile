@@ -50,6 +50,7 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/image_suggest.py
 	$(BIN)/python proofs/image_strength.py
 	$(BIN)/python proofs/images.py
+	$(BIN)/python proofs/image_vectors.py
 	$(BIN)/assay bench run proofs/trial/eap.toml --jobs 2
 	$(BIN)/python proofs/trial_tables.py
 
