@@ -17,8 +17,8 @@ axes.
 Defaults: loss, augmentation and batch of 8 as published (PNI, Bae et al., ICCV 2023). Departures: f is a
 small U-Net of 0.1 M weights trained from nothing in 300 steps of 1e-3, where the published one joins two
 DenseNet-161 stems with ImageNet weights and takes 55 000 steps of 1e-4 at 320 px; the decoder also sees the
-encoder's maps of its size; its last layer begins at zero, so that training begins at Ã = A; maps are not
-cropped by 11 px before they are shown.
+encoder's maps of its size; the last layer begins with weights of zero and a bias of mean (M - A), so that
+training begins at A, shifted; maps are not cropped by 11 px before they are shown.
 """
 
 from __future__ import annotations
@@ -92,7 +92,6 @@ class RefinementNetwork(nn.Module):
         self.up3 = _Upward(width, 4)
         self.head = nn.Conv2d(width // 2, 1, 1)
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
 
     def forward(self, image: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Return refined maps (b, h, w) from images (b, 3, h, w) of 0 to 1 and coarse maps (b, h, w)."""
@@ -214,15 +213,18 @@ class MapRefiner(BaseEstimator):
         if np.shape(masks) != tuple(coarse.shape) or np.asarray(masks).dtype != bool:
             raise InputError(f"masks: give booleans of the maps' shape {tuple(coarse.shape)}, not {np.shape(masks)}")
         share = _shares(weights, len(images))
-        truth = torch.from_numpy(np.array(masks, dtype=np.float32))
-        colours = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+        used = share > 0
+        share, coarse = share[used], coarse[torch.from_numpy(used)]
+        truth = torch.from_numpy(np.asarray(masks)[used].astype(np.float32))
+        colours = torch.from_numpy(images[used]).permute(0, 3, 1, 2)
         rng = as_generator(self.random_state)
         losses = []
         with seeded(rng):
             network = RefinementNetwork(self.width)
+            nn.init.constant_(network.head.bias, float(share @ (truth - coarse).mean(dim=(1, 2)).numpy()))
             adam = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
             for _ in progress(range(self.steps), "refining maps", total=self.steps):
-                rows = torch.from_numpy(rng.choice(len(images), size=self.batch_size, p=share))
+                rows = torch.from_numpy(rng.choice(len(share), size=self.batch_size, p=share))
                 image, shown, mask = augmented(colours[rows].float() / 255, coarse[rows], truth[rows])
                 loss = refinement_loss(network(image, shown), mask).mean()
                 adam.zero_grad()

@@ -18,7 +18,7 @@ by the closed form on the right, for the left underflows. Where nothing is allow
 The map is the mean over the gates, the image's score its largest cell. The aggregation of `patch` x `patch`
 cells puts zeros into R = (patch - 1) / 2 cells at the border, which look like nothing else: they are no part
 of the bank, no target, no score; the map is cropped there and filled by its own edge. With the position gate
-alone, which knows the place, a second bank holds these cells too and nothing is cropped.
+alone, which knows the place, the bank holds these cells too and nothing is cropped.
 
 Then, if wanted, the map is refined (`assay.nn.map_refiner`): brought to the unit of normal images by the
 range of maps of held-out normals, refined to Ã by a network that saw synthetic anomalies, and blended, (1 -
@@ -30,7 +30,9 @@ published value in brackets: EfficientNet-Lite0 stage3 + stage5 at 224 px (WideR
 480 px, E = 1024; give ``backbone="wide_resnet101_2"`` and a file of weights), P = 2 (4), a network of 3
 layers of 256 (10 of 2048) that sees each neighbour in 64 dimensions by a random projection (1024: 168 M
 weights in its first layer), 3000 batches of 128 (15 epochs of batches of 2048), blur 4 (8). The number of
-batches matters: a network that has learned too little lets everything through.
+batches matters: a network that has learned too little lets everything through. So does one with nothing to
+learn: where neighbours tell little (textures, few images) its probabilities stay flat, above τ / n at T = 2,
+and the gate costs its training and changes nothing.
 
 Departures: the released code takes cell ((2P + 1)² + 1) / 2 out of the window instead of the one in the
 middle, so its network sees the very feature it is asked to guess: here it does not. m is at most n, so that τ
@@ -263,8 +265,8 @@ class PNI(PatchDetector):
         Its weights: "imagenet", the path of a state dict, or None for random ones.
     levels : tuple of str, default ("stage3", "stage5")
         Levels of the features, shallow first (published: ("layer2", "layer3")).
-    patch : odd int, default 5
-        Cells that are aggregated, on a side (published); 1 leaves no border.
+    patch : odd int, default 3
+        Cells that are aggregated, on a side (published: 5, of 60); 1 leaves no border.
     aggregate : {"concat", "adaptive"}, default "concat"
         How; see `assay.nn.patch_features` (published: "adaptive").
     width : int, default 1024
@@ -355,7 +357,7 @@ class PNI(PatchDetector):
         backbone="efficientnet_lite0",
         weights="imagenet",
         levels=("stage3", "stage5"),
-        patch=5,
+        patch=3,
         aggregate="concat",
         width=1024,
         image_size=224,
@@ -564,7 +566,7 @@ class PNI(PatchDetector):
 
 
 def _as_grids(grids: Any) -> torch.Tensor:
-    array = np.array(grids, dtype=np.float32)
+    array = np.array(np.asarray(grids), dtype=np.float32)
     if array.ndim != 4 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(f"grids has shape {array.shape}: give finite features of shape (n, h, w, E)")
     return torch.from_numpy(array)
