@@ -58,11 +58,11 @@ from assay.training.auxiliary import cross_checked_gain
 from commands import contents, run
 from small import SMALL
 
-DETECTORS = [entry.name for entry in of_role("detector")]
-GENERATORS = [entry.name for entry in of_role("generator")]
+DETECTORS = [entry.name for entry in of_role("detector", "tables")]
+GENERATORS = [entry.name for entry in of_role("generator", "tables")]
 QUALITIES = [entry.name for entry in of_role("quality")]
 CALIBRATORS = [entry.name for entry in of_role("calibrator")]
-EVERYTHING = [entry.name for entry in SYSTEMS]
+EVERYTHING = [entry.name for entry in SYSTEMS if entry.data != "images"]
 ENDINGS = [".csv", ".parquet", ".npz", ".npy"]
 
 #: Examples, and how many systems or endings they are drawn for.

@@ -17,6 +17,7 @@ ROLES = {
     "generator": "Generators: make auxiliary anomalies",
     "detector": "Detectors: score rows",
     "calibrator": "Calibrators: from scores to decisions",
+    "embedder": "Embedders: items become rows of numbers",
 }
 
 

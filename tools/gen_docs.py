@@ -26,6 +26,7 @@ SECTIONS = {
     "generator": "Generators",
     "detector": "Detectors",
     "calibrator": "Calibrators",
+    "embedder": "Embedders",
 }
 STRENGTHS = (0.5, 1.0, 2.0)
 
@@ -131,7 +132,7 @@ def picture():
     normals = make_moons(150, noise=0.07, random_state=0)[0]
     anomalies = np.random.default_rng(0).normal([0.5, 0.25], [0.25, 0.08], size=(8, 2))
     cell, label, top = 150, 118, 26
-    entries = of_role("generator")
+    entries = [entry for entry in of_role("generator") if entry.data == "tables"]
     width, height = label + cell * len(STRENGTHS), top + cell * len(entries)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',

@@ -88,7 +88,7 @@ def as_images(X: Any, name: str = "X", *, min_images: int = 1) -> Images:
     elif isinstance(X, np.ndarray) and X.dtype.kind in "buif":
         if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[3] not in (1, 3, 4)):
             raise InputError(
-                f"{name} has shape {X.shape}, expected (n, H, W) or (n, H, W, 3): one image is {name}[None]"
+                f"{name} has shape {X.shape}, expected (n, H, W) or (n, H, W, 3); pass one image as [image]"
             )
         images = Images(X, [f"{name}[{i}]" for i in range(len(X))])
     elif isinstance(X, (list, tuple, np.ndarray)):
