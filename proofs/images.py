@@ -117,9 +117,8 @@ def main(*labels):
         notes=f"""
 Mean ± standard deviation over {len(SEEDS)} seeds (split, detector and, for mini-MVTec, data). Pixels at the masks' own
 size; AUPRO up to a false-positive rate of 0.3; image score and smoothing are each detector's defaults. mini-MVTec:
-mean over {", ".join(CATEGORIES)}. EfficientAD: width 1/4, 128 pixels, its default steps, teacher distilled here; the
-published one has full width, 256 pixels, 70,000 steps and a teacher distilled from ImageNet. Time: one thread, other
-work on the machine, scoring alone. {counted}.
+mean over {", ".join(CATEGORIES)}. A dash: no map, or not measured. Time: one thread, other work on the machine, scoring
+alone. {counted}.
 """,
     )
 
