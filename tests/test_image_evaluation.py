@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from assay.base import Detector, Localizer, TakesImages
-from assay.benchmark.images import evaluate_images, mean_over_categories
+from assay.benchmark.images import evaluate_images
 from assay.core.images import resized_mask
 from assay.core.validation import InputError
 from assay.datasets.images import load_images
@@ -110,12 +110,3 @@ def test_good_images_alone_give_nan_with_a_reason(category, tmp_path):
     assert np.isnan(record["image_auroc"]) and "one kind" in record["undefined"]
     with pytest.raises(InputError, match="at="):
         evaluate_images(Brightness(), category, at="half")
-
-
-def test_categories_are_averaged_not_images():
-    records = [
-        {"data": "a", "image_auroc": 1.0},
-        {"data": "a", "image_auroc": 0.5},
-        {"data": "b", "image_auroc": 0.25},
-    ]
-    assert mean_over_categories(records, "image_auroc") == 0.5

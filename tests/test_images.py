@@ -282,19 +282,23 @@ def test_weights_from_a_file(tmp_path, batch, monkeypatch):
 
 
 class Evil:
+    def __init__(self, path):
+        self.path = str(path)
+
     def __reduce__(self):
-        return eval, ("__import__('pathlib').Path('/tmp/assay-was-here').touch()",)
+        return eval, (f"__import__('pathlib').Path({self.path!r}).touch()",)
 
 
 def test_a_hostile_weights_file_runs_nothing(tmp_path):
     import pickle
-    from pathlib import Path
 
-    path = tmp_path / "evil.pth"
-    path.write_bytes(pickle.dumps({"conv1.weight": Evil()}))
+    path, trace = tmp_path / "evil.pth", tmp_path / "it-ran"
+    path.write_bytes(pickle.dumps({"conv1.weight": Evil(trace)}))
     with pytest.raises(InputError, match="cannot be read"):
         initial_weights("resnet18", str(path), np.random.default_rng(0))
-    assert not Path("/tmp/assay-was-here").exists()
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())  # had it been unpickled, it would have run
+    assert trace.exists()
 
 
 def test_random_weights_follow_the_seed():

@@ -16,8 +16,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from assay.base import Localizer
 from assay.core.clone import seeded_clone
 from assay.core.validation import check_option
@@ -94,9 +92,3 @@ def evaluate_images(detector: Any, data: ImageSet, *, seed: int = 0, at: str = "
 
 def _plain(value: Any) -> Any:
     return "+".join(value) if isinstance(value, (list, tuple)) else value if value is not None else "random"
-
-
-def mean_over_categories(records: list[dict[str, Any]], metric: str) -> float:
-    """Return the mean of a metric over categories, each the mean over its seeds; NaN where one is undefined."""
-    categories = {record["data"] for record in records}
-    return float(np.mean([np.mean([r[metric] for r in records if r["data"] == name]) for name in categories]))

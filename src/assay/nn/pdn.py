@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from assay.core.images import Pixels
 from assay.core.progress import progress
 from assay.core.validation import InputError
-from assay.nn.backbones import ResNet, _read
+from assay.nn.backbones import ResNet, read_weights
 from assay.nn.patch_features import PatchFeatures
 from assay.nn.state import Arrays
 
@@ -137,7 +137,7 @@ def read_teacher(path: str, size: str, width_mult: float, channels: int) -> Arra
     InputError
         If it is not the state dict of this network.
     """
-    state = _read(Path(path))
+    state = read_weights(Path(path))
     with torch.device("meta"):
         wanted = PatchDescriptionNetwork(channels, size, width_mult).state_dict()
     shapes = [tuple(tensor.shape) for tensor in wanted.values()]

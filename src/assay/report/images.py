@@ -19,7 +19,6 @@ from assay.core.images import Pixels
 from assay.report import svg
 from assay.report.page import render
 from assay.report.pictures import data_uri, thumbnail
-from assay.report.ranking import suggestion_chart
 from assay.report.svg import Rule, Series
 
 
@@ -133,8 +132,3 @@ def score_chart(scores: Any, threshold: float) -> str:
         x_label="anomaly score",
         rules=[Rule(threshold, "threshold")],
     )
-
-
-def strength_chart(suggestions: Sequence[Mapping[str, Any]], prior: float) -> str:
-    """Draw mean quality against strength, one line a generator."""
-    return suggestion_chart(suggestions, prior) or ""
