@@ -22,6 +22,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from assay.core.images import Images, as_images
 from assay.core.random import as_generator
+from assay.core.sequences import Sequences, as_sequences
+from assay.core.series import Series, as_series
 from assay.core.validation import (
     ANOMALY,
     Bools,
@@ -283,6 +285,68 @@ class TakesImages:
         return as_images(X, name, min_images=min_rows)
 
 
+class TakesSeries:
+    """Put before a contract: X is one series (`assay.core.series.Series`), an item is a time step.
+
+    What a score depends on is its neighbourhood, not other series: the first and the last steps of two pieces of a
+    series differ from those of the whole.
+    """
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Series:
+        series = as_series(X, name, min_steps=min_rows)
+        if reset:
+            self._remember(series.values.shape[1], series.names)  # type: ignore[attr-defined]
+            never = np.isnan(series.values).all(axis=0)
+            if never.any():
+                channel = int(np.argmax(never))
+                called = repr(series.names[channel]) if series.names else channel
+                raise InputError(f"{name}: channel {called} holds no measurement at all; leave it out")
+        else:
+            self._compare(series.values.shape[1], series.names, name)  # type: ignore[attr-defined]
+        return series
+
+    def _learnable(self, X: Series, known: Ints | None) -> tuple[Series, Ints | None]:
+        """Take known anomalies for not measured: time goes on, but no window that holds them teaches anything."""
+        if known is None or not (known == ANOMALY).any():
+            return X, known
+        values = X.values.copy()
+        values[known == ANOMALY] = np.nan
+        if np.isnan(values).all(axis=0).any():
+            raise InputError("y leaves a channel without any step that is not an anomaly")
+        return Series(values, X.time, X.names), known
+
+
+class TakesWindows:
+    """Put before a contract: the items are windows of series, an array (n, L, C) or, of one channel, (n, L)."""
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
+        try:
+            windows = np.asarray(X)
+            windows = windows.astype(np.float64) if windows.dtype.kind in "biufO" else windows
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} cannot be read as windows of numbers: {error}") from error
+        if windows.dtype.kind != "f" or windows.ndim not in (2, 3) or 0 in windows.shape[1:]:
+            raise InputError(f"{name} is {windows.dtype} of shape {windows.shape}: give windows (n, L, C) of numbers")
+        windows = windows[:, :, None] if windows.ndim == 2 else windows
+        if len(windows) < min_rows:
+            raise InputError(f"{name} has {len(windows)} windows, at least {min_rows} needed")
+        refuse_non_finite(windows.reshape(len(windows), -1), name)
+        size = windows.shape[1] * windows.shape[2]
+        if reset:
+            self._remember(size, None)  # type: ignore[attr-defined]
+            self.window_shape_ = windows.shape[1:]
+        elif windows.shape[1:] != self.window_shape_:
+            raise InputError(f"{name} has windows of shape {windows.shape[1:]}, fitted were {self.window_shape_}")
+        return np.ascontiguousarray(windows, dtype=np.float64)
+
+
+class TakesSequences:
+    """Put before a contract: the items are event sequences (`assay.core.sequences.Sequences`)."""
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Sequences:
+        return as_sequences(X, name, min_sequences=min_rows)
+
+
 class Calibrator(_Estimator):
     """Turns scores into decisions: learns a `threshold_` from scores of rows that are (mostly) normal.
 
@@ -330,10 +394,10 @@ class Auxiliary:
 
     Attributes
     ----------
-    X : array of shape (n, d), or (n, H, W, 3) of 8-bit images
+    X : array of shape (n, d), (n, L, C) for windows, (n, H, W, 3) of 8-bit images, or Sequences
         The generated items.
-    mask : array of bool of shape (n, d), or (n, H, W)
-        Which entries (pixels) differ from the parent.
+    mask : array of bool of shape (n, d), (n, L, C) or (n, H, W); for sequences (N,), along ``X.flat``
+        Which entries (pixels, events) differ from the parent.
     touched : array of bool, of the same shape
         Which entries the generator meant to change; a few of them may have kept their value by chance.
     parents : array of int of shape (n,)
@@ -413,13 +477,16 @@ class Generator(System):
         strength = 1.0 if strength is None else strength
         check_number(strength, "strength", low=0.0, high=1e6)
         seed = getattr(self, "random_state", None) if random_state is None else random_state
-        rng = as_generator(seed)
-        X, parents, meta = self._sample(n, float(strength), rng)
+        return self._drawn(n, float(strength), as_generator(seed))
+
+    def _drawn(self, n: int, strength: float, rng: np.random.Generator) -> Auxiliary:
+        """Draw, draw again what changed nothing, and say what changed; items of no fixed layout do so themselves."""
+        X, parents, meta = self._sample(n, strength, rng)
         for _ in range(20):
             idle = np.flatnonzero(~self._changed(X, parents).reshape(n, -1).any(axis=1))
             if strength == 0 or len(idle) == 0:
                 break
-            X[idle], parents[idle], again = self._sample(len(idle), float(strength), rng)
+            X[idle], parents[idle], again = self._sample(len(idle), strength, rng)
             for place, drawn in zip(idle, again):
                 meta[place] = drawn
         mask = self._changed(X, parents)

@@ -1,0 +1,1 @@
+"""Detectors of anomalous event sequences: an item is a sequence."""
