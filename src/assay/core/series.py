@@ -49,7 +49,8 @@ class Series:
     @property
     def observed(self) -> Bools:
         """Which steps hold at least one measurement, (T,)."""
-        return ~np.isnan(self.values).all(axis=1)
+        measured: Bools = (~np.isnan(self.values)).any(axis=1)
+        return measured
 
     @property
     def seconds(self) -> float | None:
@@ -248,7 +249,7 @@ def _from_frame(X: Any, name: str) -> Series:
                 f"{name}: column {column.name!r} holds {column.dtype}, not numbers; encode it as numbers or times, or "
                 "leave it out"
             )
-    index = getattr(X, "index", None)
+    index: Any = getattr(X, "index", None)
     if time is None and getattr(getattr(index, "dtype", None), "kind", "") == "M":
         # A pandas index is no column; numbers in it are row numbers, times are times.
         index = index.tz_convert("UTC").tz_localize(None) if getattr(index, "tz", None) is not None else index

@@ -11,8 +11,6 @@ stream`). Nothing is standardised by what is being scored.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from assay.base import Detector, TakesSeries
