@@ -30,3 +30,11 @@ SMALL_IMAGES = {
     "mean_shifted_contrastive": {"image_size": 64, "epochs": 1},
     "outlier_exposure": {"image_size": 64, "epochs": 20},
 }
+
+#: The same for detectors of series.
+SMALL_SERIES = {
+    "moving_average": {"window": 10},
+    "sub_pca": {"window": 20},
+    "kmeans_windows": {"window": 10},
+    "on_windows": {"window": 10},
+}

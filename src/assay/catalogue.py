@@ -21,7 +21,8 @@ class Entry(NamedTuple):
     role : str
         detector, calibrator, generator, embedder or quality.
     data : str
-        Kind of data it takes: tables (or anything embedded into a table), images or scores.
+        Kind of data it takes: tables (or anything embedded into a table), images, series (an item is a time step),
+        windows of series, events (an item is a sequence) or scores.
     labels : str
         What it learns from: none, normals, normals+anomalies.
     summary : str
@@ -49,6 +50,8 @@ _TABULAR = "assay.detectors.tabular"
 _GENERATORS = "assay.generators.tabular"
 _PICTURES = "assay.detectors.images"
 _IMAGES = "assay.generators.images"
+_SERIES = "assay.detectors.series"
+_EVENTS = "assay.detectors.events"
 
 # fmt: off
 SYSTEMS: tuple[Entry, ...] = (
@@ -115,6 +118,11 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("outlier_exposure", f"{_PICTURES}.outlier_exposure:OutlierExposure", "detector", "images", "normals+anomalies", "A small network on pretrained features, shown auxiliary outliers", "Hendrycks et al., ICLR 2019, arXiv 1812.04606", "images"),
     Entry("gaussian_ad", f"{_PICTURES}.gaussian_ad:GaussianAD", "detector", "images", "normals", "A Gaussian of the pooled features of every level", "Rippel et al., ICPR 2020, arXiv 2005.14140", "images"),
     Entry("pni", f"{_PICTURES}.pni:PNI", "detector", "images", "normals", "Distance to normal patches that may occur here, next to these", "Bae et al., ICCV 2023, arXiv 2211.12634", "images", True),
+    Entry("median_deviation", f"{_SERIES}.median_deviation:MedianDeviation", "detector", "series", "normals", "Distance to the training median: one line"),
+    Entry("moving_average", f"{_SERIES}.moving_average:MovingAverageResidual", "detector", "series", "normals", "Distance to the mean of the last steps"),
+    Entry("sub_pca", f"{_SERIES}.sub_pca:SubPCA", "detector", "series", "normals", "What the principal components of windows leave unexplained", "Aggarwal, Outlier Analysis, 2017"),
+    Entry("kmeans_windows", f"{_SERIES}.kmeans_windows:KMeansWindows", "detector", "series", "normals", "Distance of a window to the nearest typical one", "Yairi et al., i-SAIRAS 2001"),
+    Entry("on_windows", f"{_SERIES}.on_windows:OnWindows", "detector", "series", "normals", "Any detector of tables on windows; an isolation forest by default"),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
     Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
 )

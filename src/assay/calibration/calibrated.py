@@ -9,6 +9,10 @@ threshold from them raises too many false alarms. So the rows are split in `cv` 
 detector fitted on the others, and the calibrator learns from these out-of-fold scores of the rows not known
 to be anomalies; the detector in use is then fitted on everything. A calibrator made for training scores
 (`Quantile`, `Squash`) gets those, as published.
+
+Of a series the folds are blocks of time, cut out of the training of the detector that scores them. Neighbouring steps
+are alike, so a promise holds for the steps on average over many series of this kind, less closely than for rows drawn
+independently. A step without a score (nothing was measured) is an inlier.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from assay.base import System, TakesImages
+from assay.base import System, TakesImages, TakesSeries
 from assay.calibration.false_alarm_rate import FalseAlarmRate
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
@@ -86,7 +90,7 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
 
     def _check_table(self, X: Any, **how: Any) -> Any:
         # What an item is, is the detector's affair: here items are only counted and numbered.
-        if isinstance(self.detector, TakesImages):
+        if isinstance(self.detector, (TakesImages, TakesSeries)):
             return self.detector._check_table(X, **how)
         return super()._check_table(X, **how)
 
@@ -126,12 +130,15 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
             scores = _fit_score(self.detector_, X, labels)
             if calibrator.fitted_on == "normals" and labels is not None:
                 scores = scores[labels != ANOMALY]
+            scores = scores[~np.isnan(scores)]
         self.calibrator_ = clone(calibrator).fit(scores)
         self.offset_ = -self.calibrator_.threshold_
         return self
 
     def _out_of_fold(self, detector: Any, X: Floats, y: Ints | None, seed: int) -> Floats:
         """Return the scores of the rows not known to be anomalies; the known ones train in every fold."""
+        if isinstance(detector, TakesSeries):
+            return self._out_of_block(detector, X, y, seed)
         rng = np.random.default_rng(seed)
         calibrating = np.arange(len(X)) if y is None else np.flatnonzero(y != ANOMALY)
         if len(calibrating) == 0:
@@ -145,6 +152,21 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
             model = seeded_clone(detector, fold_seed).fit(X[~held], None if y is None else y[~held])
             scores[held] = model.anomaly_score(X[held])
         return scores[calibrating]
+
+    def _out_of_block(self, detector: Any, X: Any, y: Ints | None, seed: int) -> Floats:
+        """Return the scores of time steps not known to be anomalies, each from a detector that never saw its block."""
+        blocks = np.array_split(np.arange(len(X)), self.cv)
+        parts = []
+        for block, block_seed in zip(
+            progress(blocks, "calibrating", total=self.cv), child_seeds(as_generator(seed), self.cv)
+        ):
+            # What is marked as an anomaly teaches nothing: so time goes on through the hole.
+            marked = np.full(len(X), UNKNOWN) if y is None else y.copy()
+            marked[block] = ANOMALY
+            scores = seeded_clone(detector, block_seed).fit(X, marked).anomaly_score(X[block])
+            usable = ~np.isnan(scores) if y is None else ~np.isnan(scores) & (y[block] != ANOMALY)
+            parts.append(scores[usable])
+        return np.concatenate(parts)
 
     def anomaly_score(self, X: Any) -> Floats:
         """Return the detector's scores, higher = more anomalous: (n,)."""

@@ -49,7 +49,7 @@ class Series:
     @property
     def observed(self) -> Bools:
         """Which steps hold at least one measurement, (T,)."""
-        measured: Bools = (~np.isnan(self.values)).any(axis=1)
+        measured: Bools = np.asarray((~np.isnan(self.values)).any(axis=1))
         return measured
 
     @property

@@ -77,13 +77,18 @@ class WindowDetector(SeriesDetector):
 
     def _learn(self, values: Floats, X: Series, rng: np.random.Generator) -> None:
         self.mean_, self.scale_ = moments(X.values)
+        starts = self._starts(X)
+        self._learn_windows(windows((values - self.mean_) / self.scale_, self.window)[starts], rng)
+
+    def _starts(self, X: Series) -> Ints:
+        """Return where the windows to learn from begin."""
         starts = X.whole(self.window)
         if len(starts) < 2:
             raise InputError(
                 f"X: {len(starts)} windows of {self.window} steps are without a missing step, at least 2 needed; "
                 "give a longer series or a shorter window"
             )
-        self._learn_windows(windows((values - self.mean_) / self.scale_, self.window)[starts], rng)
+        return starts
 
     def _steps(self, values: Floats) -> Floats:
         views = windows((values - self.mean_) / self.scale_, self.window)
