@@ -217,7 +217,7 @@ def _is_array(X: Any) -> bool:
 def _from_array(X: Any, name: str) -> Series:
     try:
         values = np.asarray(X)
-        values = values.astype(np.float64) if values.dtype.kind in "biufO" else values
+        values = values.astype(np.float64, copy=False) if values.dtype.kind in "biufO" else values
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be read as a series of numbers: {error}") from error
     if values.dtype.kind != "f":
