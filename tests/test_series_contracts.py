@@ -231,6 +231,21 @@ def test_a_stream_gets_the_scores_of_the_whole(system, models, data, sizes):
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=1e-6)
 
 
+def test_a_gap_is_no_anomaly_of_the_steps_beside_it(models):
+    series = waves(400, np.random.default_rng(8))
+    hole = series.copy()
+    hole[200:207] = np.nan
+    scores, whole = models("sub_pca").anomaly_score(hole), models("sub_pca").anomaly_score(series)
+    assert np.nanmax(scores) < 1.5 * whole.max()
+    # By the definition: the mean over the windows that cover a step and hold none of the missing ones.
+    model, L = models("sub_pca"), 20
+    standard = (series - model.mean_) / model.scale_
+    alone = model._window_scores(np.stack([standard[i : i + L] for i in range(len(series) - L + 1)]))
+    for step in (190, 199, 207, 215):
+        covering = [i for i in range(step - L + 1, step + 1) if i + L <= 200 or i >= 207]
+        assert scores[step] == pytest.approx(alone[covering].mean())
+
+
 def test_a_stream_says_what_it_cannot_take(models, data):
     with pytest.raises(InputError, match="detector is a list"):
         Stream([])

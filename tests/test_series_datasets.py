@@ -161,7 +161,7 @@ def test_layouts_written_by_hand(tmp_path):
     assert own.labels.tolist() == [1] and own.train.time is not None and own.test.names == ["a"]
     for path, message in [
         (write("x.csv", "a,b\n1,2"), "no column of labels"),
-        (write("y.csv", "a,label\nword,0"), "column 'a' holds string"),
+        (write("y.csv", "a,label\nword,0"), "column 'a' holds string, not numbers or times"),
         (write("z.csv", "a,label\n1,7"), "labels are 0 and 1"),
         (write("cut.csv.gz", "a,label\n1,0").with_suffix(".zip"), "is not a file"),
         (write("w.bin", "?"), "no known layout"),

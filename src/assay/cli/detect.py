@@ -30,16 +30,20 @@ from assay.cli.common import (
     system,
 )
 from assay.cli.images import fit_images, score_images
+from assay.cli.series import fit_series, score_series
 
 #: The detector that `assay fit KIND` takes.
-USUAL = {"images": "patchcore"}
+USUAL = {"images": "patchcore", "series": "sub_pca"}
 #: What a saved model's folder holds.
 FILES = ("assay.json", "arrays.safetensors", "part_*.skops")
 
 
 def fit(
     name: Annotated[
-        str, typer.Argument(help="A detector, as `assay list --role detector` names it, or 'images' for the usual one.")
+        str,
+        typer.Argument(
+            help="A detector, as `assay list --role detector` names it, or 'images' or 'series' for the usual one."
+        ),
     ],
     train: Train,
     out: Out,
@@ -51,7 +55,7 @@ def fit(
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,
-    folds: Annotated[int, typer.Option("--folds", help="Parts of an image folder held out in turn.", min=2)] = 5,
+    folds: Annotated[int, typer.Option("--folds", help="Parts of images or of a series held out in turn.", min=2)] = 5,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -60,7 +64,8 @@ def fit(
     """Fit a detector with a threshold that keeps its promise, and save it in the folder --out.
 
     --train is a table for detectors of tables. For detectors of images it is a folder: all of its images, or those in
-    its folder good (or train/good).
+    its folder good (or train/good). For detectors of series it is a table of time steps: a column of times, numbers,
+    empty cells where nothing was measured.
     """
     import warnings
 
@@ -78,9 +83,14 @@ def fit(
     detector = system(name, "detector")
     detector.set_params(**_parameters(param or [], detector))
     check_number(rate, "--rate", low=0.0, high=1.0, strict_low=True, strict_high=True)
-    if find(name, "detector").data == "images":
+    kind = find(name, "detector").data
+    if kind == "images":
         overwrite = settle_folder(out, overwrite, FILES, (train,))
         fit_images(name, detector, train, out, rate, seed, folds, overwrite, quiet, as_json)
+        return
+    if kind == "series":
+        overwrite = settle_folder(out, overwrite, FILES, (train,))
+        fit_series(name, detector, train, out, label, drop, rate, seed, folds, overwrite, quiet, as_json)
         return
     if detector.labels == "required" and label is None:
         raise InputError(f"--label is missing: {name} learns from labelled anomalies")
@@ -144,11 +154,20 @@ def _parameters(pairs: list[str], detector: Any) -> dict[str, Any]:
 def score(
     model: Annotated[Path, typer.Argument(help="Folder that `assay fit` saved.")],
     data: Annotated[
-        Path, typer.Option("--data", help="Rows to score: .csv, .parquet, .npy or .npz; or images: a folder.")
+        Path, typer.Option("--data", help="Rows or steps to score: .csv, .parquet, .npy or .npz; or images: a folder.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet; for images a folder.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet; of images and series a folder.")],
     index: Index = None,
     drop: Drop = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Of a series: column of labels, to measure scores and alarms by.")
+    ] = None,
+    patience: Annotated[
+        int, typer.Option("--patience", help="Of a series: steps above the threshold before an alarm.", min=1)
+    ] = 1,
+    hold: Annotated[
+        int, typer.Option("--hold", help="Of a series: steps below the threshold before the alarm ends.", min=1)
+    ] = 1,
     overlays: Annotated[str, typer.Option("--overlays", help="Heat maps to write: flagged, all or none.")] = "flagged",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -160,11 +179,11 @@ def score(
     know are refused, unless left out with --drop.
 
     A folder of images becomes a folder: scores.csv, overlays (heat maps), report.html and run.json. Files that cannot
-    be read are listed with the reason.
+    be read are listed with the reason. A series becomes a folder too: scores.csv, alarms.csv, report.html, run.json.
     """
     import numpy as np
 
-    from assay.base import TakesImages
+    from assay.base import TakesImages, TakesSeries
     from assay.core.files import new_file
     from assay.core.progress import progress, silence
     from assay.core.store import load
@@ -172,9 +191,12 @@ def score(
     from assay.core.validation import InputError
 
     check_choice(overlays, ("flagged", "all", "none"), "--overlays")
+    detector = load(model)
+    if isinstance(getattr(detector, "detector_", None), TakesSeries):
+        score_series(model, detector, data, out, label, drop, patience, hold, overwrite, quiet, as_json)
+        return
     if data.is_file():
         overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)
-    detector = load(model)
     if isinstance(getattr(detector, "detector_", None), TakesImages):
         if not data.is_dir():
             raise InputError(f"--data {data} is no folder: {model} holds a detector of images")

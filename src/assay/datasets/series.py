@@ -27,20 +27,23 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from assay.core.series import Series
+from assay.core.series import Series, as_series
 from assay.core.validation import Floats, InputError, Ints, check_number
 
 #: Columns that hold labels, in the order in which they are looked for.
 LABELS = ("label", "Label", "is_anomaly", "anomaly")
 #: Sets that the package itself holds, both MIT: one of NAB, one of ASD (server omi-9).
 BUNDLED = ("nyc_taxi", "application_server")
+#: Rows of a piece.
+ROWS = 65_536
 _UCR = re.compile(r"_(\d+)_(\d+)_(\d+)\.txt(\.gz)?$")
 _TSB = re.compile(r"_tr_(\d+)_")
 
@@ -240,41 +243,135 @@ def _ucr(path: Path, name: str) -> LabelledSeries:
 
 
 def _csv(path: Path, name: str, train_share: float, label: str | None) -> LabelledSeries:
-    import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     table = arrow_csv.read_csv(io.BytesIO(_text(path).encode()))
     windows = path.parent.parent / "labels" / "combined_windows.json"
-    time, values, names = None, [], []
-    for column_name in table.column_names:
-        column = table.column(column_name)
-        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            time = column.to_numpy().astype("datetime64[ns]")
-        elif column_name == "timestamp" and windows.is_file():
-            time = np.array(column.to_pylist(), dtype="datetime64[ns]")
-        elif column_name != label and (label is not None or column_name not in LABELS):
-            if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-                raise InputError(f"{path}: column {column_name!r} holds {column.type}, not numbers")
-            names.append(column_name)
-            values.append(column.cast(pa.float64(), safe=False).to_numpy())
-    if not values:
-        raise InputError(f"{path} has no column of measurements")
-    matrix = np.column_stack(values)
-    if windows.is_file() and label is None:
-        known = json.loads(windows.read_text(encoding="utf-8"))
-        key = f"{path.parent.name}/{path.name.removesuffix('.gz')}"
-        if key in known:
-            labels = np.zeros(len(matrix), dtype=np.int64)
-            for begin, end in known[key]:
-                labels[(time >= np.datetime64(begin)) & (time <= np.datetime64(end))] = 1
-            return _nab_cut(name, matrix, labels, time)
+    known = json.loads(windows.read_text(encoding="utf-8")) if windows.is_file() and label is None else {}
+    key = f"{path.parent.name}/{path.name.removesuffix('.gz')}"
+    if key in known:
+        time = np.array(table.column("timestamp").to_pylist(), dtype="datetime64[ns]")
+        labels = np.zeros(len(time), dtype=np.int64)
+        for begin, end in known[key]:
+            labels[(time >= np.datetime64(begin)) & (time <= np.datetime64(end))] = 1
+        values = np.asarray(table.column("value").to_numpy(), dtype=np.float64)
+        return _nab_cut(name, values[:, None], labels, time)
     wanted = next((column for column in LABELS if column in table.column_names), None) if label is None else label
     if wanted is None or wanted not in table.column_names:
         raise InputError(f"{path} has no column of labels: name it (label=…); it has {', '.join(table.column_names)}")
-    labels = _binary(table.column(wanted).to_numpy(), path)
+    steps = _steps_of(table, str(path), wanted, ())
+    assert steps.labels is not None
     split = _TSB.search(path.name)
-    end = int(split.group(1)) if split else int(train_share * len(matrix))
-    return _cut(name, "tsb" if split else "csv", matrix, labels, time, end, names)
+    end = int(split.group(1)) if split else int(train_share * len(steps.labels))
+    series = steps.series
+    return _cut(name, "tsb" if split else "csv", series.values, steps.labels, series.time, end, series.names)
+
+
+class Steps(NamedTuple):
+    """A piece of a file.
+
+    Attributes
+    ----------
+    series : Series
+        Its steps.
+    labels : array of int of shape (n,), optional
+        Theirs, where a column of labels was named.
+    """
+
+    series: Series
+    labels: Ints | None
+
+
+def iter_steps(
+    path: str | os.PathLike[str], *, label: str | None = None, drop: Sequence[str] = (), name: str = "path"
+) -> Iterator[Steps]:
+    """Yield a table's rows as steps of a series, piece by piece: the file may be larger than memory.
+
+    Parameters
+    ----------
+    path : path
+        ``.csv``, ``.parquet`` or ``.npy`` (T,) or (T, C). A column of times is the time, numbers are channels, an
+        empty cell is a missing measurement.
+    label : str, optional
+        Column of labels (0, 1, -1).
+    drop : sequence of str
+        Columns to leave out.
+    name : str, default "path"
+        What messages call the argument.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, is of another kind, or holds a column that is neither time nor numbers.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    path = Path(path)
+    where = f"{name} {path}"
+    if not path.is_file():
+        raise InputError(f"{where} is not a file")
+    try:
+        if path.suffix == ".npy":
+            content = np.load(path, mmap_mode="r", allow_pickle=False)
+            for start in range(0, len(content), ROWS):
+                yield Steps(as_series(np.asarray(content[start : start + ROWS]), where, min_steps=0), None)
+            return
+        if path.suffix == ".csv":
+            batches: Any = arrow_csv.open_csv(path, arrow_csv.ReadOptions(block_size=4 * 2**20))
+        elif path.suffix == ".parquet":
+            batches = parquet.ParquetFile(path).iter_batches(ROWS)
+        else:
+            raise InputError(f"{where} ends in {path.suffix or 'nothing'!r}: give .csv, .parquet or .npy")
+        for batch in batches:
+            if batch.num_rows:
+                yield _steps_of(pa.Table.from_batches([batch]), where, label, drop)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where} cannot be read: {error}") from error
+
+
+def read_steps(path: str | os.PathLike[str], **options: Any) -> Steps:
+    """Return what `iter_steps` yields as one piece."""
+    pieces = list(iter_steps(path, **options))
+    if not pieces:
+        raise InputError(f"{options.get('name', 'path')} {path} has no rows")
+    first = pieces[0].series
+    time = None if first.time is None else np.concatenate([piece.series.time for piece in pieces])
+    labels = None if pieces[0].labels is None else np.concatenate([piece.labels for piece in pieces])
+    return Steps(Series(np.concatenate([piece.series.values for piece in pieces]), time, first.names), labels)
+
+
+def _steps_of(table: Any, where: str, label: str | None, drop: Sequence[str]) -> Steps:
+    import pyarrow as pa
+
+    for wanted, what in [(label, "label column"), *((column, "dropped column") for column in drop)]:
+        if wanted is not None and wanted not in table.column_names:
+            raise InputError(f"{where} has no {what} {wanted!r}; it has {', '.join(table.column_names[:8])}")
+    time, values, names = None, [], []
+    for column_name in table.column_names:
+        column = table.column(column_name)
+        kind = column.type
+        if column_name == label or column_name in drop:
+            continue
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            if time is not None:
+                raise InputError(f"{where} has two columns of times: leave {column_name!r} out")
+            time = np.asarray(column.to_numpy()).astype("datetime64[ns]")
+        elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+            names.append(column_name)
+            values.append(np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64))
+        elif pa.types.is_null(kind):  # empty as far as this piece goes
+            names.append(column_name)
+            values.append(np.full(len(column), np.nan))
+        else:
+            raise InputError(f"{where}: column {column_name!r} holds {kind}, not numbers or times; leave it out")
+    if not values:
+        raise InputError(f"{where} has no column of measurements")
+    labels = None if label is None else _binary(table.column(label).to_numpy(), where)
+    return Steps(Series(np.column_stack(values), time, names), labels)
 
 
 def _sibling(path: Path, part: str) -> Path:
@@ -291,8 +388,8 @@ def _numbers(path: Path) -> Floats:
     return values
 
 
-def _binary(labels: Any, path: Path) -> Ints:
+def _binary(labels: Any, where: Any) -> Ints:
     labels = np.asarray(labels, dtype=np.float64).ravel()
     if not np.isin(labels, (0, 1, -1)).all():
-        raise InputError(f"{path}: labels are 0 and 1, here {np.unique(labels)[:5].tolist()} occur")
+        raise InputError(f"{where}: labels are 0 and 1, here {np.unique(labels)[:5].tolist()} occur")
     return labels.astype(np.int64)

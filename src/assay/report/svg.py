@@ -395,6 +395,98 @@ def lines(series: Sequence[Series], *, title: str, x_label: str, y_label: str, r
     return chart.svg([one.label for one in series])
 
 
+@dataclass(frozen=True)
+class Strip:
+    """One panel of `strips`: what a channel or a score did over time.
+
+    Attributes
+    ----------
+    label : str
+        Above the panel.
+    low, high : array of shape (n,)
+        Least and largest value at each place of the common axis, NaN where there is none; the same where nothing was
+        summed up.
+    rules : sequence of Rule
+        Level lines.
+    css : str
+        The class that colours it.
+    """
+
+    label: str
+    low: Floats
+    high: Floats
+    rules: Sequence[Rule] = ()
+    css: str = "c-3"
+
+
+def strips(
+    x: Floats,
+    panels: Sequence[Strip],
+    *,
+    title: str,
+    x_label: str,
+    spans: Sequence[tuple[float, float]] = (),
+    known: Sequence[tuple[float, float]] = (),
+    height: float = 70.0,
+) -> str:
+    """Draw panels one below the other on a common axis of time, with stretches marked through all of them.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+        Places, rising.
+    panels : sequence of Strip
+        What is drawn.
+    title, x_label : str
+        What is shown.
+    spans, known : sequence of (float, float)
+        Stretches that were found (shaded), and true ones (a bar above the first panel).
+    height : float, default 70
+        Of a panel.
+
+    Returns
+    -------
+    str
+        The SVG.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    limits = widen(float(x[0]), float(x[-1]))
+    least = 0.004 * (limits[1] - limits[0])
+    chart = _Chart(title)
+    for number, panel in enumerate(panels):
+        values = np.concatenate([panel.low, panel.high, [rule.value for rule in panel.rules]])
+        inner = number < len(panels) - 1
+        axes = _Axes(
+            chart,
+            limits,
+            robust_limits(values, reach=1e9),
+            x_label="" if inner else x_label,
+            y_label=panel.label,
+            height=height,
+            left=52.0,
+        )
+        for kind, stretches in (("span", spans), ("known", known if number == 0 else ())):
+            for begin, end in stretches:
+                left, right = axes.x(np.array([begin, max(end, begin + least)]))
+                top, tall = (axes.top, height) if kind == "span" else (axes.top - 4, 4)
+                chart.add(
+                    f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{tall:g}"/>'
+                )
+        for run in _runs(np.isfinite(panel.low) & np.isfinite(panel.high)):
+            across = axes.x(x[run])
+            upper = [f"{a:.1f} {b:.1f}" for a, b in zip(across, axes.y(panel.high[run]))]
+            lower = [f"{a:.1f} {b:.1f}" for a, b in zip(across[::-1], axes.y(panel.low[run][::-1]))]
+            chart.add(f'<path class="line band {escape(panel.css)}" d="M{"L".join(upper + lower)}z"/>')
+        axes.levels(panel.rules)
+    return chart.svg([panel.label for panel in panels])
+
+
+def _runs(flags: npt.NDArray[np.bool_]) -> list[slice]:
+    """Return the stretches of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [slice(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2])]
+
+
 def icon(css: str, marker: str) -> str:
     """Draw one mark, to stand before a word in running text; hidden from screen readers."""
     shape = _marks(Series("", np.zeros(1), css=css, marker=marker), np.array([5.0]), np.array([5.0]))

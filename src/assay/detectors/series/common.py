@@ -15,7 +15,7 @@ import numpy as np
 
 from assay.base import Detector, TakesSeries
 from assay.core.series import Series
-from assay.core.validation import Floats, InputError, Ints
+from assay.core.validation import Bools, Floats, InputError, Ints
 
 #: Windows that are described at a time: memory grows with it, the scores do not depend on it.
 CHUNK = 4096
@@ -43,8 +43,12 @@ class SeriesDetector(TakesSeries, Detector):
         self._learn(X.filled(self.fill_), X, rng)
 
     def _score(self, X: Series) -> Floats:
-        scores = np.asarray(self._steps(X.filled(self.fill_)), dtype=np.float64).copy()
-        scores[~X.observed] = np.nan
+        return self._scored(X.filled(self.fill_), X.observed)
+
+    def _scored(self, values: Floats, observed: Bools) -> Floats:
+        """Return the scores of filled values, NaN where nothing was observed (T,)."""
+        scores = np.asarray(self._steps(values), dtype=np.float64).copy()
+        scores[~observed] = np.nan
         return scores
 
     def _learn(self, values: Floats, X: Series, rng: np.random.Generator) -> None:
@@ -58,6 +62,8 @@ class SeriesDetector(TakesSeries, Detector):
 
 class WindowDetector(SeriesDetector):
     """Gives each window of `window` steps a score; a step's is the mean over the windows that cover it.
+
+    Windows with a missing step count only where no whole one covers the step: a gap is no anomaly of what is beside it.
 
     A system has the parameter `window` and writes `_learn_windows` and `_window_scores`. Channels are standardised by
     their training mean and deviation.
@@ -90,10 +96,12 @@ class WindowDetector(SeriesDetector):
             )
         return starts
 
-    def _steps(self, values: Floats) -> Floats:
+    def _scored(self, values: Floats, observed: Bools) -> Floats:
         views = windows((values - self.mean_) / self.scale_, self.window)
         parts = [self._window_scores(views[i : i + CHUNK]) for i in range(0, len(views), CHUNK)]
-        return covering_mean(np.concatenate(parts), self.window)
+        scores = covering_mean(np.concatenate(parts), self.window, observed)
+        scores[~observed] = np.nan
+        return scores
 
     def _learn_windows(self, X: Floats, rng: np.random.Generator) -> None:
         """Learn from standardised windows (n, L, C)."""
@@ -123,12 +131,27 @@ def windows(values: Floats, length: int) -> Floats:
     return np.lib.stride_tricks.sliding_window_view(values, length, axis=0).transpose(0, 2, 1)
 
 
-def covering_mean(scores: Floats, length: int) -> Floats:
-    """Return for each of T steps the mean score of the windows that cover it; `scores` (T - length + 1,)."""
+def covering_mean(scores: Floats, length: int, observed: Bools | None = None) -> Floats:
+    """Return for each of T steps the mean score of the windows that cover it; `scores` (T - length + 1,).
+
+    Of the windows those whose steps were all `observed` (T,), unless none of these covers the step.
+    """
     n = len(scores)
-    steps = np.arange(n + length - 1)
     # Summed about their mean, so that the running total stays small.
     centre = scores.mean()
-    total = np.concatenate([[0.0], np.cumsum(scores - centre)])
-    first, last = np.maximum(steps - length + 1, 0), np.minimum(steps, n - 1)
-    return centre + (total[last + 1] - total[first]) / (last + 1 - first)
+    means = centre + _means(scores - centre, np.ones(n), length)[0]
+    if observed is not None and not observed.all():
+        missing = np.concatenate([[0], np.cumsum(~observed)])
+        whole = (missing[length:] == missing[:n]).astype(np.float64)
+        chosen, some = _means((scores - centre) * whole, whole, length)
+        means = np.where(some, centre + chosen, means)
+    return means
+
+
+def _means(values: Floats, weights: Floats, length: int) -> tuple[Floats, Bools]:
+    """Return sum of values / sum of weights over the windows that cover each step, and where there are any."""
+    steps = np.arange(len(values) + length - 1)
+    first, last = np.maximum(steps - length + 1, 0), np.minimum(steps, len(values) - 1)
+    sums = (np.concatenate([[0.0], np.cumsum(part)]) for part in (values, weights))
+    total, count = (part[last + 1] - part[first] for part in sums)
+    return total / np.maximum(count, 1.0), count > 0

@@ -102,9 +102,8 @@ class Stream:
         return scores
 
     def _scores(self) -> Floats:
-        scores = self.detector.anomaly_score(self._values)
-        scores[~self._observed] = np.nan
-        return scores
+        # What is missing was filled with what the whole stream has seen last, not with what the buffer holds.
+        return self.detector._scored(self._values, self._observed)
 
 
 def follow(lines: Iterable[str], stream: Stream) -> Iterator[tuple[int, float]]:
@@ -120,13 +119,20 @@ def follow(lines: Iterable[str], stream: Stream) -> Iterator[tuple[int, float]]:
     """
     given = 0
     for number, line in enumerate(lines):
-        try:
-            values = [float(field) if field.strip() else np.nan for field in line.split(",")]
-        except ValueError:
-            raise InputError(f"line {number + 1} is {json.dumps(line[:80])}: give numbers parted by commas") from None
-        for score in stream.push(np.array([values])):
+        for score in stream.push(parsed(line, number + 1, stream.detector.n_features_in_)):
             yield given, float(score)
             given += 1
     for score in stream.end():
         yield given, float(score)
         given += 1
+
+
+def parsed(line: str, number: int, width: int) -> Floats:
+    """Return a line of numbers parted by commas as one step (1, width); `number` is the line's, for messages."""
+    try:
+        values = [float(field) if field.strip() else np.nan for field in line.split(",")]
+    except ValueError:
+        raise InputError(f"line {number} is {json.dumps(line[:80])}: give numbers parted by commas") from None
+    if len(values) != width:
+        raise InputError(f"line {number} holds {len(values)} numbers, the detector was fitted on {width} channels")
+    return np.array([values])
