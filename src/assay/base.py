@@ -281,6 +281,8 @@ class Localizer(Detector):
 class TakesImages:
     """Put before a contract: the items are images (`assay.core.images.Images`), not the rows of a table."""
 
+    data: ClassVar[str] = "images"
+
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Images:
         return as_images(X, name, min_images=min_rows)
 
@@ -291,6 +293,8 @@ class TakesSeries:
     What a score depends on is its neighbourhood, not other series: the first and the last steps of two pieces of a
     series differ from those of the whole.
     """
+
+    data: ClassVar[str] = "series"
 
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Series:
         series = as_series(X, name, min_steps=min_rows)
@@ -319,6 +323,8 @@ class TakesSeries:
 class TakesWindows:
     """Put before a contract: the items are windows of series, an array (n, L, C) or, of one channel, (n, L)."""
 
+    data: ClassVar[str] = "windows"
+
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Floats:
         try:
             windows = np.asarray(X)
@@ -342,6 +348,8 @@ class TakesWindows:
 
 class TakesSequences:
     """Put before a contract: the items are event sequences (`assay.core.sequences.Sequences`)."""
+
+    data: ClassVar[str] = "events"
 
     def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Sequences:
         return as_sequences(X, name, min_sequences=min_rows)

@@ -29,11 +29,12 @@ from assay.cli.common import (
     settle_folder,
     system,
 )
+from assay.cli.events import fit_events, score_events
 from assay.cli.images import fit_images, score_images
 from assay.cli.series import fit_series, score_series
 
 #: The detector that `assay fit KIND` takes.
-USUAL = {"images": "patchcore", "series": "sub_pca"}
+USUAL = {"images": "patchcore", "series": "sub_pca", "events": "oc4seq"}
 #: What a saved model's folder holds.
 FILES = ("assay.json", "arrays.safetensors", "part_*.skops")
 
@@ -55,7 +56,9 @@ def fit(
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,
-    folds: Annotated[int, typer.Option("--folds", help="Parts of images or of a series held out in turn.", min=2)] = 5,
+    folds: Annotated[
+        int, typer.Option("--folds", help="Parts of images, a series or sequences held out in turn.", min=2)
+    ] = 5,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -65,7 +68,7 @@ def fit(
 
     --train is a table for detectors of tables. For detectors of images it is a folder: all of its images, or those in
     its folder good (or train/good). For detectors of series it is a table of time steps: a column of times, numbers,
-    empty cells where nothing was measured.
+    empty cells where nothing was measured; for detectors of events sequences, one a line (.txt or .jsonl).
     """
     import warnings
 
@@ -91,6 +94,10 @@ def fit(
     if kind == "series":
         overwrite = settle_folder(out, overwrite, FILES, (train,))
         fit_series(name, detector, train, out, label, drop, rate, seed, folds, overwrite, quiet, as_json)
+        return
+    if kind == "events":
+        overwrite = settle_folder(out, overwrite, FILES, (train,))
+        fit_events(name, detector, train, out, rate, seed, folds, overwrite, quiet, as_json)
         return
     if detector.labels == "required" and label is None:
         raise InputError(f"--label is missing: {name} learns from labelled anomalies")
@@ -179,11 +186,12 @@ def score(
     know are refused, unless left out with --drop.
 
     A folder of images becomes a folder: scores.csv, overlays (heat maps), report.html and run.json. Files that cannot
-    be read are listed with the reason. A series becomes a folder too: scores.csv, alarms.csv, report.html, run.json.
+    be read are listed with the reason. A series becomes a folder too: scores.csv, alarms.csv, report.html and
+    run.json; event sequences likewise, without alarms.
     """
     import numpy as np
 
-    from assay.base import TakesImages, TakesSeries
+    from assay.base import TakesImages, TakesSequences, TakesSeries
     from assay.core.files import new_file
     from assay.core.progress import progress, silence
     from assay.core.store import load
@@ -194,6 +202,9 @@ def score(
     detector = load(model)
     if isinstance(getattr(detector, "detector_", None), TakesSeries):
         score_series(model, detector, data, out, label, drop, patience, hold, overwrite, quiet, as_json)
+        return
+    if isinstance(getattr(detector, "detector_", None), TakesSequences):
+        score_events(model, detector, data, out, overwrite, quiet, as_json)
         return
     if data.is_file():
         overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)

@@ -233,7 +233,8 @@ class _Pictures:
 def _score_page(rows: dict[str, list[Any]], pictures: _Pictures, threshold: float, seconds: float, run: Any) -> Any:
     import numpy as np
 
-    from assay.report.images import Gallery, ImagePage, score_chart
+    from assay.report.findings import FindingsPage
+    from assay.report.images import Gallery, score_chart
 
     scores = np.array(rows["anomaly_score"])
     scores = scores[np.isfinite(scores)]
@@ -250,7 +251,7 @@ def _score_page(rows: dict[str, list[Any]], pictures: _Pictures, threshold: floa
         "Left the image, right its map of scores: pale where they are high; the line surrounds what exceeds the "
         "threshold. All pictures of this page share one scale."
     )
-    return ImagePage(
+    return FindingsPage(
         title=f"{flagged} of {total} images look anomalous",
         over="what a detector found in a folder of images",
         lead=lead,
@@ -353,7 +354,8 @@ def suggest_images(
 def _suggest_page(suggestions: Sequence[Any], images: Any, labels: Any, probe: tuple[float, float], run: Any) -> Any:
     import numpy as np
 
-    from assay.report.images import Gallery, ImagePage, Picture
+    from assay.report.findings import FindingsPage
+    from assay.report.images import Gallery, Picture
     from assay.report.pictures import outlined
     from assay.report.ranking import suggestion_chart
 
@@ -398,7 +400,7 @@ def _suggest_page(suggestions: Sequence[Any], images: Any, labels: Any, probe: t
         f"The judgement rests on {int((labels == 0).sum())} normal images and {int((labels == 1).sum())} known "
         "anomalies. A kind of defect that none of these resembles may be called unrealistic although it exists.",
     ]
-    return ImagePage(
+    return FindingsPage(
         title=f"Best of {len(suggestions)} generators and strengths: {where}",
         over="which synthetic defects are worth training on",
         lead=lead,

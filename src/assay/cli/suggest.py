@@ -34,6 +34,7 @@ from assay.cli.common import (
     write_json,
 )
 from assay.cli.images import suggest_images
+from assay.cli.suggest_items import suggest_events, suggest_series
 
 COLUMNS = (
     "generator",
@@ -61,6 +62,21 @@ def suggest(
         Path | None,
         typer.Option("--images", help="Instead of --train: a folder with good images in 'good', known defects beside."),
     ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series", help="Instead of --train: a table of time steps, with --label; its windows are judged."
+        ),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option("--events", help="Instead of --train: sequences with labels, .jsonl: events and label a line."),
+    ] = None,
+    window: Annotated[int, typer.Option("--window", help="Of --series: steps of a window.", min=4, max=10**5)] = 64,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", help="Of --series (spectral_windows) and --events (event_counts): what judges see."),
+    ] = None,
     generator: Annotated[
         list[str] | None, typer.Option("--generator", help="Try only this one (repeat for more).")
     ] = None,
@@ -69,7 +85,8 @@ def suggest(
         typer.Option("--strength", help="A rung of the ladder (repeat for more).", min=0.0),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", help="Rows a batch (100), or images (30).", min=2, max=10**9)
+        int | None,
+        typer.Option("--count", help="Rows, windows or sequences a batch (100), or images (30).", min=2, max=10**9),
     ] = None,
     anomalous: Anomalous = None,
     index: Index = None,
@@ -83,8 +100,8 @@ def suggest(
 ) -> None:
     """Find the generator and strength whose rows are worth training on.
 
-    Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows; for images the folder best),
-    report.html and run.json into --out.
+    Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows; for images the folder best,
+    for windows best.npz, for event sequences best.jsonl), report.html and run.json into --out.
     """
     from assay.core.files import new_folder
     from assay.core.progress import silence
@@ -99,16 +116,33 @@ def suggest(
     start = time.perf_counter()
     for name in generator or ():
         system(name, "generator")
+    given = [
+        name
+        for name, value in {"--train": train, "--images": images, "--series": series, "--events": events}.items()
+        if value
+    ]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)}: give one of them")
+    if series is not None or events is not None:
+        options = {
+            "generators": generator, "strengths": tuple(strength or STRENGTHS), "count": count or 100,
+            "subsets": subsets, "seed": seed, "jobs": jobs, "overwrite": overwrite, "quiet": quiet, "json": as_json,
+        }  # fmt: skip
+        if events is not None:
+            suggest_events(events, out, embedder or "event_counts", options)
+            return
+        if label is None:
+            raise InputError("--label is missing: it says which steps of the series are anomalous")
+        suggest_series(series, out, label, drop or (), window, embedder or "spectral_windows", options)
+        return
     if images is not None:
-        if train is not None:
-            raise InputError("--train and --images: give one of them")
         suggest_images(
             images, out, generator, tuple(strength or IMAGE_STRENGTHS), count or 30, subsets, seed, jobs, overwrite,
             quiet, as_json, COLUMNS,
         )  # fmt: skip
         return
     if train is None or label is None:
-        missing = "--train (a table) or --images (a folder)" if train is None else "--label"
+        missing = "--train (a table), --images, --series or --events" if train is None else "--label"
         raise InputError(f"{missing} is missing")
     count = count or 100
     overwrite = settle_folder(out, overwrite, FILES, (train,))

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.sequences import Sequences, joined
+from assay.core.sequences import Sequences, as_sequences, joined
 from assay.core.validation import InputError, Ints, check_number
 from assay.datasets.logs import TemplateMiner, sessions, sliding
 
@@ -119,6 +119,51 @@ def read_events(path: str | os.PathLike[str], *, length: int = LENGTH, train_sha
         f"{path} is of no known layout: give a folder with hdfs_train or sessions_train.jsonl, a …_structured.csv or a "
         ".log file"
     )
+
+
+def read_sequences(path: str | os.PathLike[str], *, name: str = "path") -> tuple[Sequences, Ints | None]:
+    """Return the sequences of a file, and their labels where it has some.
+
+    Parameters
+    ----------
+    path : path
+        ``.jsonl``, an object a line with ``events`` (ids or names) and, in all of them or none, ``label`` (0, 1, -1);
+        or ``.txt``, a sequence a line, events parted by blanks, whole numbers being ids.
+    name : str, default "path"
+        What messages call the argument.
+
+    Raises
+    ------
+    InputError
+        With the number of the line that cannot be used.
+    """
+    path = Path(path)
+    where = f"{name} {path}"
+    if not path.is_file():
+        raise InputError(f"{where} is not a file")
+    if path.suffix == ".txt":
+        rows = [line.split() for line in _lines(path)]
+        if all(event.lstrip("-").isdigit() for row in rows for event in row):
+            rows = [[int(event) for event in row] for row in rows]
+        return as_sequences(rows, where), None
+    if path.suffix != ".jsonl":
+        raise InputError(f"{where} ends in {path.suffix or 'nothing'!r}: give .jsonl or .txt")
+    events, labels = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            events.append(entry["events"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{where}: line {number} is no object with events: {error}") from error
+        labels.append(entry.get("label"))
+    sequences = as_sequences(events, where)
+    if all(label is None for label in labels):
+        return sequences, None
+    if any(label not in (0, 1, -1) or isinstance(label, bool) for label in labels):
+        raise InputError(f"{where}: a label is 0, 1 or -1, in all lines or in none")
+    return sequences, np.array(labels, dtype=np.int64)
 
 
 def _there(folder: Path, name: str) -> Path | None:

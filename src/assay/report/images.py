@@ -1,23 +1,14 @@
-"""Pages about images: what a detector found in a folder, and which synthetic defects are worth training on.
-
-In: scores with maps, or suggestions with pictures. Out: one HTML page that needs nothing but a browser; the pictures
-are inside it, small.
-"""
+"""Pictures on a page, and how the scores of a folder are spread."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup
 
-from assay.core.files import new_file
 from assay.core.images import Pixels
 from assay.report import svg
-from assay.report.page import render
 from assay.report.pictures import data_uri, thumbnail
 from assay.report.svg import Rule, Series
 
@@ -69,59 +60,6 @@ class Gallery(NamedTuple):
     def shown(self) -> dict[str, Any]:
         """Return what the page needs."""
         return {"title": self.title, "caption": self.caption, "pictures": [one.shown() for one in self.pictures]}
-
-
-@dataclass
-class ImagePage:
-    """A page of figures, galleries and tables about images.
-
-    Attributes
-    ----------
-    title, over : str
-        Heading, and the line above it.
-    lead : sequence of str
-        What was found, in sentences.
-    tiles : mapping of str to object
-        Numbers at the top.
-    charts : mapping of str to str
-        Caption -> SVG.
-    galleries : sequence of Gallery
-        Pictures.
-    tables : mapping of str to sequence of mappings
-        Heading -> rows.
-    run : mapping
-        The command and what it was given.
-    """
-
-    title: str
-    over: str
-    lead: Sequence[str]
-    tiles: Mapping[str, Any]
-    charts: Mapping[str, str] = field(default_factory=dict)
-    galleries: Sequence[Gallery] = ()
-    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    run: Mapping[str, Any] = field(default_factory=dict)
-
-    def html(self) -> str:
-        """Return the page."""
-        return render(
-            "images.html.j2",
-            charts=[(caption, Markup(chart)) for caption, chart in self.charts.items()],  # svg escapes what it gets
-            galleries=[gallery.shown() for gallery in self.galleries],
-            tables={
-                name: (list(dict.fromkeys(key for row in rows for key in row)), rows)
-                for name, rows in self.tables.items()
-                if rows
-            },
-            run_facts={key: value for key, value in self.run.items() if key != "command"},
-            page=self,
-        )
-
-    def write(self, path: str | Path) -> Path:
-        """Write the page to `path` and return it; an older file stays until the new one is complete."""
-        with new_file(path, overwrite=True, name="report") as aside:
-            aside.write_bytes(self.html().encode())
-        return Path(path)
 
 
 def score_chart(scores: Any, threshold: float) -> str:

@@ -12,8 +12,8 @@ not say whether the rows are anomalies of the kind that occurs here. Batches tha
 lift. Where a batch holds few items, as with images, coverage is a count of one or two, and the lift alone
 ranks better.
 
-Images and other items that are no rows of a table are judged through an embedder: the generators work on the
-items themselves, everything else on their rows.
+Images, windows of series, event sequences and other items that are no rows of a table are judged through an
+embedder: the generators work on the items themselves, everything else on their rows.
 
 No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start
 from them (which cover them by construction). If the known anomalies are all of one kind, the suggestion is
@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
-from assay.base import Auxiliary, Embedder, Generator, TakesImages
+from assay.base import Auxiliary, Embedder, Generator
 from assay.catalogue import find, load_class, of_role
 from assay.core.clone import seeded_clone
-from assay.core.images import as_images
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
 from assay.core.validation import (
@@ -135,7 +135,7 @@ def suggest(
 
     Parameters
     ----------
-    X : array or dataframe of shape (n, d), or images
+    X : array or dataframe of shape (n, d), images, windows (n, L, C) or event sequences
         Real rows, or real items if there is an embedder.
     y : array of shape (n,)
         0 normal, 1 anomaly (at least one).
@@ -149,7 +149,8 @@ def suggest(
     judge : ExpectedAnomalyPosterior, optional
         Unfitted; the default one if not given.
     embedder : Embedder, optional
-        Unfitted; what turns items into rows, for example `PatchEmbedder()`. Without it `X` is a table.
+        Unfitted; what turns items into rows: `PatchEmbedder()`, `SpectralWindows()`, `EventCounts()`. Without it
+        `X` is a table.
     rank : {"coverage", "lift"}, default "coverage"
         Sort by lift times coverage, or by lift.
     random_state : None, int or numpy.random.Generator
@@ -172,7 +173,7 @@ def suggest(
     >>> best.generator
     'smote'
     """
-    items: Any = as_images(X) if isinstance(embedder, TakesImages) else as_matrix(X)
+    items: Any = as_matrix(X) if embedder is None else clone(embedder)._check_table(X, reset=True)
     y = as_labels(y, len(items))
     normals, anomalies = normals_and_anomalies(y, min_normals=7, min_anomalies=1)
     check_number(n, "n", low=2, integer=True)
@@ -183,7 +184,7 @@ def suggest(
     rng = as_generator(random_state)
     to_rows = None if embedder is None else seeded_clone(embedder, child_seeds(rng, 1)[0]).fit(items[normals])
     X = items if to_rows is None else to_rows.transform(items)
-    kind = "images" if isinstance(embedder, TakesImages) else "tables"
+    kind = getattr(embedder, "data", "tables")
     named = _resolve(generators, kind, n_anomalies=len(np.unique(X[anomalies], axis=0)))
     seeds = child_seeds(rng, len(named) + 1)
     judge = seeded_clone(ExpectedAnomalyPosterior() if judge is None else judge, seeds[0]).fit(X, y)
