@@ -36,7 +36,14 @@ def table(role, link=None):
 
 
 def block():
-    return "\n\n".join(f"**{title}**\n\n{table(role)}" for role, title in ROLES.items())
+    """Return the names of all systems by role and kind of data; what each is, is a page of the docs."""
+    lines = ["| what | for | systems |", "|---|---|---|"]
+    for role, title in ROLES.items():
+        kinds = list(dict.fromkeys(entry.data for entry in of_role(role)))
+        for kind in kinds:
+            names = ", ".join(f"`{entry.name}`" for entry in of_role(role) if entry.data == kind)
+            lines.append(f"| {title} | {kind} | {names} |")
+    return "\n".join(lines)
 
 
 def inserted(text):
