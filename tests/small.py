@@ -38,3 +38,9 @@ SMALL_SERIES = {
     "kmeans_windows": {"window": 10},
     "on_windows": {"window": 10},
 }
+
+#: The same for detectors of event sequences.
+SMALL_EVENTS = {
+    "oc4seq": {"embedding": 16, "hidden": 16, "epochs": 6},
+    "next_event": {"score": "likelihood", "hidden": 32, "layers": 1, "epochs": 20, "learning_rate": 5e-3},
+}

@@ -52,6 +52,7 @@ _PICTURES = "assay.detectors.images"
 _IMAGES = "assay.generators.images"
 _SERIES = "assay.detectors.series"
 _EVENTS = "assay.detectors.events"
+_WINDOWS = "assay.generators.series"
 
 # fmt: off
 SYSTEMS: tuple[Entry, ...] = (
@@ -109,6 +110,16 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("poisson_interpolation", f"{_IMAGES}:PoissonInterpolation", "generator", "images", "normals", "The same for gradients", "Tan et al., MICCAI 2021, arXiv 2107.02622", "images"),
     Entry("local_texture", f"{_IMAGES}:LocalTexture", "generator", "images", "normals", "A foreign texture half transparent on the object", "Chen et al., ECCV 2024, arXiv 2407.09359", "images"),
     Entry("pixel_noise", f"{_IMAGES}:PixelNoise", "generator", "images", "normals", "Gaussian noise on every pixel: the floor", "", "images"),
+    Entry("gutentag", f"{_WINDOWS}.gutentag:GutenTAG", "generator", "windows", "normals", "Ten kinds of anomalies on one section of one channel", "Wenig et al., PVLDB 2022"),
+    Entry("tods", f"{_WINDOWS}.tods:TODS", "generator", "windows", "normals", "Point, shapelet, trend and seasonal outliers", "Lai et al., NeurIPS 2021"),
+    Entry("anomalybert", f"{_WINDOWS}.anomalybert:AnomalyBERT", "generator", "windows", "normals", "Intervals replaced softly by others, constants, peaks", "Jeong et al., 2023, arXiv 2305.04468"),
+    Entry("carla", f"{_WINDOWS}.carla:CARLA", "generator", "windows", "normals", "Seasonal, trend, global, contextual and shapelet anomalies", "Darban et al., Pattern Recognition 2025, arXiv 2308.09296"),
+    Entry("couta", f"{_WINDOWS}.couta:COUTA", "generator", "windows", "normals", "The end of a window goes wrong", "Xu et al., TKDE 2024, arXiv 2207.12201"),
+    Entry("ncad", f"{_WINDOWS}.ncad:NCAD", "generator", "windows", "normals", "The end of another window, or a spike", "Carmona et al., IJCAI 2022, arXiv 2107.07702"),
+    Entry("cut_add_paste", f"{_WINDOWS}.cut_add_paste:CutAddPaste", "generator", "windows", "normals", "A sloped piece of another window", "Wang et al., KDD 2024"),
+    Entry("step_noise", f"{_WINDOWS}.common:StepNoise", "generator", "windows", "normals", "Gaussian noise on every step: the floor"),
+    Entry("event_edits", "assay.generators.events:EventEdits", "generator", "events", "normals", "Events inserted, deleted, replaced, moved, repeated; sequences cut or spliced"),
+    Entry("unlikely_events", "assay.generators.events:UnlikelyEvents", "generator", "events", "normals", "Events where an n-gram model finds them unlikely"),
     Entry("mean_image", f"{_PICTURES}.mean_image:MeanImage", "detector", "images", "normals", "Distance to the mean normal image: the baseline", "", "images", True),
     Entry("patchcore", f"{_PICTURES}.patchcore:PatchCore", "detector", "images", "normals", "Distance to the nearest of a coreset of normal patches", "Roth et al., CVPR 2022, arXiv 2106.08265", "images", True),
     Entry("padim", f"{_PICTURES}.padim:PaDiM", "detector", "images", "normals", "A Gaussian of pretrained features for every place", "Defard et al., ICPR workshops 2020, arXiv 2011.08785", "images", True),
@@ -123,8 +134,17 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("sub_pca", f"{_SERIES}.sub_pca:SubPCA", "detector", "series", "normals", "What the principal components of windows leave unexplained", "Aggarwal, Outlier Analysis, 2017"),
     Entry("kmeans_windows", f"{_SERIES}.kmeans_windows:KMeansWindows", "detector", "series", "normals", "Distance of a window to the nearest typical one", "Yairi et al., i-SAIRAS 2001"),
     Entry("on_windows", f"{_SERIES}.on_windows:OnWindows", "detector", "series", "normals", "Any detector of tables on windows; an isolation forest by default"),
+    Entry("oc4seq", f"{_EVENTS}.oc4seq:OC4Seq", "detector", "events", "normals", "Recurrent networks on the whole sequence and on its windows, each near a centre", "Wang et al., KDD 2021, arXiv 2008.13361", "deep", True),
+    Entry("next_event", f"{_EVENTS}.next_event:NextEvent", "detector", "events", "normals", "Share of events that a small LSTM did not expect", "Du et al., CCS 2017", "deep", True),
+    Entry("bag_of_events", f"{_EVENTS}.bag_of_events:BagOfEvents", "detector", "events", "normals", "What principal components of event counts leave unexplained", "Xu et al., SOSP 2009"),
+    Entry("transitions", f"{_EVENTS}.transitions:Transitions", "detector", "events", "normals", "Improbable steps of a first-order Markov chain", "", "", True),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
     Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
+    Entry("raw_windows", "assay.embedders.series:RawWindows", "embedder", "windows", "normals", "The values of a window, standardised by training"),
+    Entry("spectral_windows", "assay.embedders.series:SpectralWindows", "embedder", "windows", "normals", "Power in bands of frequency, level, size, slope, extremes"),
+    Entry("random_convolutions", "assay.embedders.series:RandomConvolutions", "embedder", "windows", "normals", "Responses of random dilated kernels: ROCKET", "Dempster et al., DMKD 2020, arXiv 1910.13051"),
+    Entry("event_counts", "assay.embedders.events:EventCounts", "embedder", "events", "normals", "Counts of events and of pairs of neighbours"),
+    Entry("event_vectors", "assay.embedders.events:EventVectors", "embedder", "events", "normals", "Events by the company they keep", "Levy and Goldberg, NeurIPS 2014"),
 )
 # fmt: on
 

@@ -1,0 +1,1 @@
+"""Simulators: data whose truth is known because it was made here."""
