@@ -37,6 +37,7 @@ SMALL_SERIES = {
     "sub_pca": {"window": 20},
     "kmeans_windows": {"window": 10},
     "on_windows": {"window": 10},
+    "telemetry_monitor": {"trees": 60, "explainer_trees": 10, "folds": 2},
 }
 
 #: The same for detectors of event sequences.

@@ -193,7 +193,7 @@ def _page(
     each = [drawn(one, [int(one.row_quality.argmax())], f"{one.generator} at {one.strength:g}")[0] for one in ranked]
     real = {
         f"{what} {kind}": [
-            ("", draw(items[int(i)], f"{what[:-1] if what.endswith('s') else what} {kind[:-1]} {int(i)}", names))
+            ("", draw(items[int(i)], f"{what} {kind[:-1]} {int(i)}", names))
             for i in np.flatnonzero(labels == value)[:SHOWN]
         ]
         for what, value in (("Normal", 0), ("Anomalous", 1))
