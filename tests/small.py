@@ -37,6 +37,16 @@ SMALL_SERIES = {
     "sub_pca": {"window": 20},
     "kmeans_windows": {"window": 10},
     "on_windows": {"window": 10},
+    "hypad": {
+        "window": 20,
+        "recurrent": False,
+        "hidden": 8,
+        "decoder_hidden": 8,
+        "epochs": 15,
+        "critic_passes": 2,
+        "learning_rate": 2e-3,
+        "stride": 3,
+    },
     "telemetry_monitor": {"trees": 60, "explainer_trees": 10, "folds": 2},
 }
 
