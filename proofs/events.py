@@ -91,8 +91,8 @@ sessions to train on, {TEST} to test, {EPOCHS} epochs for networks. Share of ano
 {", ".join(f"{name} {share:.1%}" for name, share in shares.items())}. hdfs_sessions: DeepLog's sessions, whose normal
 test side is held out of its training file; hdfs_100k: the first 100,000 lines, as split by deep-loglizer; BGL_2k: 2,000
 lines in windows of 10, a window being anomalous if one of its lines carries an alert: few, and 6 kinds of events in
-training. "Misses": of the 9 likeliest events, as published, or all but one where there are fewer kinds. Recall and false
-alarms are those of a threshold for 1 % of held-out normal sessions.
+training. "Misses": of the 9 likeliest events, as published, or all but one where there are fewer kinds. Recall and
+false alarms are those of a threshold for 1 % of held-out normal sessions.
 """,
     )
 

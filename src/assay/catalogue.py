@@ -134,6 +134,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("sub_pca", f"{_SERIES}.sub_pca:SubPCA", "detector", "series", "normals", "What the principal components of windows leave unexplained", "Aggarwal, Outlier Analysis, 2017"),
     Entry("kmeans_windows", f"{_SERIES}.kmeans_windows:KMeansWindows", "detector", "series", "normals", "Distance of a window to the nearest typical one", "Yairi et al., i-SAIRAS 2001"),
     Entry("on_windows", f"{_SERIES}.on_windows:OnWindows", "detector", "series", "normals", "Any detector of tables on windows; an isolation forest by default"),
+    Entry("robust_tsf", f"{_SERIES}.robust_tsf:RobustTSF", "detector", "series", "normals", "Residual of a forecaster trained on what lies on a robust trend", "Cheng et al., ICLR 2024, arXiv 2402.02032", "deep"),
     Entry("hypad", f"{_SERIES}.hypad:HypAD", "detector", "series", "normals", "Reconstruction, critic and certainty of windows on the Poincaré ball; TadGAN without the ball", "Flaborea et al., CVPR Workshops 2023, arXiv 2211.09224", "deep"),
     Entry("telemetry_monitor", f"{_SERIES}.telemetry:TelemetryMonitor", "detector", "series", "normals", "Forecast residuals of telemetry, their events, and the covariates that account for them", "IAC 2024, arXiv 2411.05596", "telemetry"),
     Entry("oc4seq", f"{_EVENTS}.oc4seq:OC4Seq", "detector", "events", "normals", "Recurrent networks on the whole sequence and on its windows, each near a centre", "Wang et al., KDD 2021, arXiv 2008.13361", "deep", True),
