@@ -37,7 +37,7 @@ SMALL_SERIES = {
     "sub_pca": {"window": 20},
     "kmeans_windows": {"window": 10},
     "on_windows": {"window": 10},
-    "robust_tsf": {"window": 8, "hidden": 4, "layers": 1, "epochs": 6, "learning_rate": 2e-2},
+    "robust_tsf": {"forecaster": "linear", "epochs": 20},
     "hypad": {
         "window": 20,
         "recurrent": False,
