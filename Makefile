@@ -51,6 +51,14 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/image_strength.py
 	$(BIN)/python proofs/images.py
 	$(BIN)/python proofs/image_vectors.py
+	$(BIN)/python proofs/series.py
+	$(BIN)/python proofs/series_suggest.py
+	$(BIN)/python proofs/events.py
+	$(BIN)/python proofs/hypad.py
+	$(BIN)/python proofs/robust_tsf.py
+	$(BIN)/python proofs/telemetry.py
+	$(BIN)/python proofs/hpc_autoencoders.py
+	$(BIN)/python proofs/oc4seq.py 1000
 	$(BIN)/assay bench run proofs/trial/eap.toml --jobs 2
 	$(BIN)/python proofs/trial_tables.py
 
@@ -64,6 +72,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/aupro.py
 	$(BIN)/python benchmarks/coreset.py
 	$(BIN)/python benchmarks/efficientad.py
+	$(BIN)/python benchmarks/vus.py
+	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/trend_filter.py
+	$(BIN)/python benchmarks/fleet.py
+	$(BIN)/python benchmarks/oc4seq.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
