@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "Pipeline": "assay.base",
     "Calibrated": "assay.calibration.calibrated",
+    "Fleet": "assay.detectors.series.fleet",
     "as_detector": "assay.detectors.tabular.adapters",
     "train_with_auxiliary": "assay.training.auxiliary",
     "artefact_probe": "assay.training.probe",

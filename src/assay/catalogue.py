@@ -136,6 +136,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("on_windows", f"{_SERIES}.on_windows:OnWindows", "detector", "series", "normals", "Any detector of tables on windows; an isolation forest by default"),
     Entry("robust_tsf", f"{_SERIES}.robust_tsf:RobustTSF", "detector", "series", "normals", "Residual of a forecaster trained on what lies on a robust trend", "Cheng et al., ICLR 2024, arXiv 2402.02032", "deep"),
     Entry("hypad", f"{_SERIES}.hypad:HypAD", "detector", "series", "normals", "Reconstruction, critic and certainty of windows on the Poincaré ball; TadGAN without the ball", "Flaborea et al., CVPR Workshops 2023, arXiv 2211.09224", "deep"),
+    Entry("hpc_autoencoder", f"{_SERIES}.hpc_autoencoder:HPCAutoencoder", "detector", "series", "normals", "A wide, sparse autoencoder of a node's sensors: the largest error", "Borghesi et al., IAAI 2019, arXiv 1811.05269", "", True),
     Entry("telemetry_monitor", f"{_SERIES}.telemetry:TelemetryMonitor", "detector", "series", "normals", "Forecast residuals of telemetry, their events, and the covariates that account for them", "IAC 2024, arXiv 2411.05596", "telemetry"),
     Entry("oc4seq", f"{_EVENTS}.oc4seq:OC4Seq", "detector", "events", "normals", "Recurrent networks on the whole sequence and on its windows, each near a centre", "Wang et al., KDD 2021, arXiv 2008.13361", "deep", True),
     Entry("next_event", f"{_EVENTS}.next_event:NextEvent", "detector", "events", "normals", "Share of events that a small LSTM did not expect", "Du et al., CCS 2017", "deep", True),

@@ -153,7 +153,7 @@ def regular(
     if how not in ("mean", "last", "max"):
         raise InputError(f"how={how!r}: give 'mean', 'last' or 'max'")
     series = _from_array(X, name) if _is_array(X) else _from_frame(X, name)
-    times = series.time if time is None else _as_times(time, "time")
+    times = series.time if time is None else as_times(time, "time")
     if times is None:
         raise InputError(f"{name} has no times: give a column of times, or time=")
     if times.shape != (len(series),):
@@ -240,7 +240,7 @@ def _from_frame(X: Any, name: str) -> Series:
         if column.dtype == nw.Datetime or column.dtype == nw.Date:
             if time is not None:
                 raise InputError(f"{name} has two columns of times; leave {column.name!r} out")
-            time = _in_utc(column, nw)
+            time = in_utc(column, nw)
         elif column.dtype.is_numeric() or column.dtype == nw.Boolean:
             names.append(str(column.name))
             columns.append(np.asarray(column.cast(nw.Float64).to_numpy(), dtype=np.float64))
@@ -258,13 +258,15 @@ def _from_frame(X: Any, name: str) -> Series:
     return Series(values, time, names)
 
 
-def _in_utc(column: Any, nw: Any) -> Times:
+def in_utc(column: Any, nw: Any) -> Times:
+    """Return a narwhals column of times as datetime64 in UTC; `nw` is the narwhals namespace."""
     if column.dtype == nw.Datetime and column.dtype.time_zone is not None:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return np.asarray(column.to_numpy()).astype("datetime64[ns]")
 
 
-def _as_times(time: Any, name: str) -> Times:
+def as_times(time: Any, name: str) -> Times:
+    """Return datetime64, or seconds, as datetime64[ns]."""
     times = np.asarray(time)
     if times.dtype.kind == "M":
         return times.astype("datetime64[ns]")

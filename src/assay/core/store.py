@@ -55,6 +55,7 @@ MAX_BYTES, MAX_DEPTH = 64 * 2**20, 64
 CLASSES = (
     "assay.base:Pipeline",
     "assay.calibration.calibrated:Calibrated",
+    "assay.detectors.series.fleet:Fleet",
     "assay.detectors.tabular.adapters:WrappedDetector",
     "assay.nn.map_refiner:MapRefiner",
     "assay.quality.density:Balls",
