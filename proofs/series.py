@@ -144,11 +144,11 @@ def main(*labels):
         rows,
         notes=f"""
 {len(everything)} series. ± is the standard deviation over {len(SEEDS)} seeds of the mean over series; a detector
-without randomness has none. Ranks are by VUS-PR on each series, 1 the best, ties shared. The last three columns are at the threshold that
-was set on held-out normal steps for 1 % of them; event F1 is that of event recall and the precision of steps. The
-buffer of VUS is the period of the first channel, 125 steps where it has none. Random scores reach what the share of
-anomalies gives away; a detector below "median deviation" has not shown that it works on a set. Several of these sets
-are known for labels that are debatable or too easy (Wu and Keogh, TKDE 2021).
+without randomness has none. Ranks are by VUS-PR on each series, 1 the best, ties shared. The last three columns are at
+the threshold that was set on held-out normal steps for 1 % of them; event F1 is that of event recall and the precision
+of steps. The buffer of VUS is the period of the first channel, 125 steps where it has none. Random scores reach what
+the share of anomalies gives away; a detector below "median deviation" has not shown that it works on a set. Several of
+these sets are known for labels that are debatable or too easy (Wu and Keogh, TKDE 2021).
 """,
     )
 

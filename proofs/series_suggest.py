@@ -108,10 +108,9 @@ def main():
 Mean ± standard deviation over {len(SEEDS)} seeds; windows of {WINDOW} steps, at most {KNOWN} known anomalous ones and
 {MOST} normal ones; {COUNT} synthetic windows a batch, strengths {STRENGTHS}; embedding: `SpectralWindows`; judge: EAP
 with `detector=KNN(), density="smooth"`, ranking by lift: of three judges and two rankings the best on other series
-({", ".join(DEVELOPMENT)}; two seeds). Classifier: `named_learner("svc")`. "Random" is the mean over all batches, "worst"
-the last of the ranking, "oracle" the best batch in hindsight, "plain noise" the floor `step_noise` at
-strength 1. First of the
-ranking: {firsts}.
+({", ".join(DEVELOPMENT)}; two seeds). Classifier: `named_learner("svc")`. "Random" is the mean over all batches,
+"worst" the last of the ranking, "oracle" the best batch in hindsight, "plain noise" the floor `step_noise` at strength
+1. First of the ranking: {firsts}.
 """,
     )
 
