@@ -72,6 +72,19 @@ def test_parquet_gives_the_same_and_json_is_json(work):
     np.testing.assert_array_equal(first["anomaly_score"], second["anomaly_score"])
 
 
+def test_what_drove_the_events_of_telemetry(work):
+    pytest.importorskip("xgboost", reason="the telemetry monitor needs XGBoost")
+    small = ("--param", "trees=30", "--param", "explainer_trees=10", "--param", "separation=3600", "--folds", "2")
+    done = assay(
+        "fit", "telemetry_monitor", "--train", "train.csv", "--out", "t", "--param", 'targets=["load"]', *small
+    )
+    assert done.code == 0, done.err
+    done = assay("score", "t", "--data", "test.csv", "--drop", "bad", "--out", "driven")
+    assert done.code == 0 and "drivers.html" in done.out, done.err
+    page = (work / "driven" / "drivers.html").read_text()
+    assert "heat, °C" in page and "trustworthy" in page and "<script" not in page
+
+
 def test_one_clear_line(work):
     (work / "text.csv").write_text("at,load\n2024-01-01,high\n")
     (work / "wrong.csv").write_text("load\n1\n2\n")

@@ -133,7 +133,7 @@ def _page(
     drawn = []
     for row, curve in zip(order[:SHOWN], maps):
         marked = None if curve is None else np.asarray(curve) == np.max(curve)
-        caption = f"score {scores[row]:.3g}" + ("" if curve is None else "; filled: the event that stands out most")
+        caption = f"score {scores[row]:.3g}" + ("" if curve is None else "; filled: what stands out most")
         drawn.append((caption, strip_of_events(sequences[int(row)], f"Sequence {row}", marked)))
     chart = svg.histograms(
         [svg.Series("sequences", scores, css="c-3")],

@@ -12,7 +12,7 @@ import typer
 from assay.cli.common import command_line, echo_json, settle_folder, versions, write_json
 
 #: What the folder of a scoring holds.
-SCORE_FILES = ("scores.csv", "alarms.csv", "report.html", "run.json")
+SCORE_FILES = ("scores.csv", "alarms.csv", "report.html", "drivers.html", "run.json")
 #: Alarms that get a close-up, and steps on either side of one.
 SHOWN, AROUND = 8, 120
 #: Most steps of a close-up, and steps that are remembered for one.
@@ -182,8 +182,10 @@ def score_series(
     from assay.core.files import new_folder
     from assay.core.progress import progress, silence
     from assay.core.tables import write_table
-    from assay.datasets.series import iter_steps
+    from assay.datasets.series import iter_steps, read_steps
+    from assay.detectors.series.telemetry import TelemetryMonitor
     from assay.report.series import Envelope
+    from assay.report.telemetry import telemetry_report
 
     overwrite = settle_folder(out, overwrite, SCORE_FILES, (data, model))
     inner = detector.detector_
@@ -255,12 +257,18 @@ def score_series(
         tiles = {"steps": steps, "alarms": len(alarms), "steps a second": steps / seconds}
         page = _page(names, watcher.threshold, overview, closeups, alarms, labels, figures, tiles, missing, run)
         page.write(folder / "report.html")
+        if isinstance(inner, TelemetryMonitor):
+            # What drove an event is looked for in the whole series.
+            whole = read_steps(data, label=label, drop=drop or (), name="--data").series
+            telemetry_report(inner, whole, folder / "drivers.html", fresh=True)
     summary = {"steps": steps, "alarms": len(alarms), "unmeasured": missing, "steps_per_second": steps / seconds}
     if as_json:
         echo_json(summary | {"measures": figures, "out": str(out)})
     elif not quiet:
         typer.echo(f"{steps:,} steps, {len(alarms)} alarms; {steps / seconds:,.0f} steps a second")
         typer.echo(f"report: {out / 'report.html'}")
+        if isinstance(inner, TelemetryMonitor):
+            typer.echo(f"drivers: {out / 'drivers.html'}")
 
 
 def _first(pending: deque[Any], count: int) -> list[tuple[Any, Any]]:
