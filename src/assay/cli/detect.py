@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,9 +31,9 @@ from assay.cli.common import (
     settle_folder,
     system,
 )
-from assay.cli.events import fit_events, score_events
-from assay.cli.images import fit_images, score_images
-from assay.cli.series import fit_series, score_series
+from assay.cli.events import score_events, training_sequences
+from assay.cli.images import score_images, training_images
+from assay.cli.series import score_series, training_steps
 
 #: The detector that `assay fit KIND` takes.
 USUAL = {"images": "patchcore", "series": "sub_pca", "events": "oc4seq"}
@@ -87,17 +89,15 @@ def fit(
     detector.set_params(**_parameters(param or [], detector))
     check_number(rate, "--rate", low=0.0, high=1.0, strict_low=True, strict_high=True)
     kind = find(name, "detector").data
-    if kind == "images":
+    readers = {
+        "images": lambda: training_images(train, detector),
+        "series": lambda: training_steps(train, label, drop),
+        "events": lambda: training_sequences(train),
+    }
+    if kind in readers:
         overwrite = settle_folder(out, overwrite, FILES, (train,))
-        fit_images(name, detector, train, out, rate, seed, folds, overwrite, quiet, as_json)
-        return
-    if kind == "series":
-        overwrite = settle_folder(out, overwrite, FILES, (train,))
-        fit_series(name, detector, train, out, label, drop, rate, seed, folds, overwrite, quiet, as_json)
-        return
-    if kind == "events":
-        overwrite = settle_folder(out, overwrite, FILES, (train,))
-        fit_events(name, detector, train, out, rate, seed, folds, overwrite, quiet, as_json)
+        model = Calibrated(detector, FalseAlarmRate(rate), cv=folds, random_state=seed)
+        _fit_items(name, model, readers[kind], train, out, overwrite, quiet, as_json)
         return
     if detector.labels == "required" and label is None:
         raise InputError(f"--label is missing: {name} learns from labelled anomalies")
@@ -134,6 +134,43 @@ def fit(
         typer.echo(f"{name} fitted on {len(real.X)} rows × {len(real.names)} columns; {rate_note}")
         for note in notes:
             typer.echo(f"note: {note}", err=True)
+        typer.echo(f"saved: {out}")
+
+
+def _fit_items(
+    name: str,
+    model: Any,
+    read: Callable[[], tuple[Any, Any, str]],
+    train: Path,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fit to items that are no rows of a table, and save."""
+    from assay.core.files import new_folder
+    from assay.core.progress import silence
+    from assay.core.store import save
+
+    start = time.perf_counter()
+    with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
+        X, y, size = read()
+        with blaming(f"--train {train}"):
+            model.fit(X, y)
+        save(model, folder, overwrite=True)
+    summary = {
+        "detector": name,
+        "items": len(X),
+        "threshold": model.calibrator_.threshold_,
+        "promised_rate": model.calibrator_.guaranteed_,
+        "seconds": time.perf_counter() - start,
+        "out": str(out),
+    }
+    if as_json:
+        echo_json(summary)
+    elif not quiet:
+        promise = f"false-alarm rate at most {summary['promised_rate']:.3g}"
+        typer.echo(f"{name} fitted on {size} in {summary['seconds']:.0f} s; {promise}")
         typer.echo(f"saved: {out}")
 
 

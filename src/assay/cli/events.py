@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from assay.cli.common import blaming, command_line, echo_json, settle_folder, versions, write_json
+from assay.cli.common import command_line, echo_json, settle_folder, versions, write_json
 
 #: What the folder of a scoring holds.
 SCORE_FILES = ("scores.csv", "report.html", "run.json")
@@ -16,49 +16,12 @@ SCORE_FILES = ("scores.csv", "report.html", "run.json")
 SHOWN, LISTED = 12, 50
 
 
-def fit_events(
-    name: str,
-    detector: Any,
-    train: Path,
-    out: Path,
-    rate: float,
-    seed: int,
-    folds: int,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Fit a detector of event sequences with a threshold, and save it."""
-    from assay.calibration.calibrated import Calibrated
-    from assay.calibration.false_alarm_rate import FalseAlarmRate
-    from assay.core.files import new_folder
-    from assay.core.progress import silence
-    from assay.core.store import save
+def training_sequences(train: Path) -> tuple[Any, Any, str]:
+    """Return the sequences to fit a detector on, their labels where there are some, and how many there are."""
     from assay.datasets.events import read_sequences
 
-    start = clock.perf_counter()
-    model = Calibrated(detector, FalseAlarmRate(rate), cv=folds, random_state=seed)
-    with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
-        sequences, labels = read_sequences(train, name="--train")
-        with blaming(f"--train {train}"):
-            model.fit(sequences, labels)
-        save(model, folder, overwrite=True)
-    summary = {
-        "detector": name,
-        "sequences": len(sequences),
-        "events": len(sequences.flat),
-        "threshold": model.calibrator_.threshold_,
-        "promised_rate": model.calibrator_.guaranteed_,
-        "seconds": clock.perf_counter() - start,
-        "out": str(out),
-    }
-    if as_json:
-        echo_json(summary)
-    elif not quiet:
-        size = f"{len(sequences):,} sequences, {len(sequences.flat):,} events"
-        promise = f"false-alarm rate at most {summary['promised_rate']:.3g}"
-        typer.echo(f"{name} fitted on {size} in {summary['seconds']:.0f} s; {promise}")
-        typer.echo(f"saved: {out}")
+    sequences, labels = read_sequences(train, name="--train")
+    return sequences, labels, f"{len(sequences):,} sequences, {len(sequences.flat):,} events"
 
 
 def score_events(

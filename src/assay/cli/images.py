@@ -68,47 +68,10 @@ def _photographs(folder: Path) -> list[Path]:
     return [path for path in files if path.suffix.lower() != ".png" or path.with_suffix("") not in photographed]
 
 
-def fit_images(
-    name: str,
-    detector: Any,
-    train: Path,
-    out: Path,
-    rate: float,
-    seed: int,
-    folds: int,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Fit a detector of images with a threshold, and save it."""
-    from assay.calibration.calibrated import Calibrated
-    from assay.calibration.false_alarm_rate import FalseAlarmRate
-    from assay.core.files import new_folder
-    from assay.core.progress import silence
-    from assay.core.store import save
-
-    start = time.perf_counter()
-    learns = detector.labels != "normals"
-    model = Calibrated(detector, FalseAlarmRate(rate), cv=folds, random_state=seed)
-    with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
-        images, labels = read_folder(train, "--train", known_anomalies=detector.labels == "required")
-        model.fit(images, labels if learns else None)
-        save(model, folder, overwrite=True)
-    seconds = time.perf_counter() - start
-    summary = {
-        "detector": name,
-        "images": len(images),
-        "threshold": model.calibrator_.threshold_,
-        "promised_rate": model.calibrator_.guaranteed_,
-        "seconds": seconds,
-        "out": str(out),
-    }
-    if as_json:
-        echo_json(summary)
-    elif not quiet:
-        promise = f"false-alarm rate at most {summary['promised_rate']:.3g}"
-        typer.echo(f"{name} fitted on {len(images)} images in {seconds:.0f} s; {promise}")
-        typer.echo(f"saved: {out}")
+def training_images(train: Path, detector: Any) -> tuple[Any, Any, str]:
+    """Return the images to fit a detector on, their labels if it learns from some, and how many there are."""
+    images, labels = read_folder(train, "--train", known_anomalies=detector.labels == "required")
+    return images, None if detector.labels == "normals" else labels, f"{len(images)} images"
 
 
 def score_images(

@@ -21,51 +21,12 @@ LONGEST, BACK = 2_000, 20_000
 LISTED, DRAWN = 50, 1_000
 
 
-def fit_series(
-    name: str,
-    detector: Any,
-    train: Path,
-    out: Path,
-    label: str | None,
-    drop: list[str] | None,
-    rate: float,
-    seed: int,
-    folds: int,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Fit a detector of series with a threshold, and save it."""
-    from assay.calibration.calibrated import Calibrated
-    from assay.calibration.false_alarm_rate import FalseAlarmRate
-    from assay.cli.common import blaming
-    from assay.core.files import new_folder
-    from assay.core.progress import silence
-    from assay.core.store import save
+def training_steps(train: Path, label: str | None, drop: list[str] | None) -> tuple[Any, Any, str]:
+    """Return the series to fit a detector on, its labels where there are some, and how long it is."""
     from assay.datasets.series import read_steps
 
-    start = clock.perf_counter()
-    model = Calibrated(detector, FalseAlarmRate(rate), cv=folds, random_state=seed)
-    with silence(quiet), new_folder(out, overwrite=overwrite, name="--out") as folder:
-        steps = read_steps(train, label=label, drop=drop or (), name="--train")
-        with blaming(f"--train {train}"):
-            model.fit(steps.series, steps.labels)
-        save(model, folder, overwrite=True)
-    summary = {
-        "detector": name,
-        "steps": len(steps.series),
-        "channels": steps.series.values.shape[1],
-        "threshold": model.calibrator_.threshold_,
-        "rate": rate,
-        "seconds": clock.perf_counter() - start,
-        "out": str(out),
-    }
-    if as_json:
-        echo_json(summary)
-    elif not quiet:
-        size = f"{summary['steps']:,} steps × {summary['channels']} channels"
-        typer.echo(f"{name} fitted on {size} in {summary['seconds']:.0f} s; threshold for {rate:.3g} of normal steps")
-        typer.echo(f"saved: {out}")
+    steps = read_steps(train, label=label, drop=drop or (), name="--train")
+    return steps.series, steps.labels, f"{len(steps.series):,} steps × {steps.series.values.shape[1]} channels"
 
 
 class Watcher:
