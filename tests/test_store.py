@@ -106,9 +106,9 @@ SYSTEMS_OF_OTHERS = {
     "neighbours": lambda: ClassifierDetector(KNeighborsClassifier(), calibration="isotonic"),
     "boosting": lambda: ClassifierDetector(HistGradientBoostingClassifier(max_iter=5), calibration=None),
 }
-#: Systems of images are saved and loaded in test_image_contracts.py.
+#: Systems of images, series, windows and events are saved and loaded in the tests of their kind.
 CASES = {
-    entry.name: (lambda entry=entry: by_default(entry)) for entry in SYSTEMS if entry.data != "images"
+    entry.name: (lambda entry=entry: by_default(entry)) for entry in SYSTEMS if entry.data in ("tables", "scores")
 } | SYSTEMS_OF_OTHERS
 
 

@@ -75,6 +75,11 @@ class _Windows(TakesWindows, Embedder):
 class RawWindows(_Windows):
     """The values of a window, one after another.
 
+    Attributes
+    ----------
+    mean_, scale_ : array of shape (C,)
+        Of each channel over all steps; scale 1 where it is constant.
+
     Examples
     --------
     >>> import numpy as np

@@ -196,7 +196,8 @@ def _with_labels(score: MarginalQuality, b: int, X_aux: Floats, within: Floats, 
     def fraction(X: Floats, squared: Floats) -> tuple[Floats, Floats, Floats]:
         """Return what each training row's label weighs at each row of X, and the score's numerator and denominator."""
         prior = np.clip((ssdo.detector_.anomaly_score(X) - ssdo.low_) / max(ssdo.high_ - ssdo.low_, 1e-300), 0.0, 1.0)
-        weight = ssdo.alpha * np.exp2(squared * (-1.0 / max(ssdo.eta_, 1e-150) ** 2))
+        with np.errstate(over="ignore"):  # a row that is far for the kernel weighs 0
+            weight = ssdo.alpha * np.exp2(squared * (-1.0 / max(ssdo.eta_, 1e-150) ** 2))
         return weight, prior + weight @ (members * score.y_), 1.0 + weight @ members
 
     weight, own_above, own_below = fraction(X_aux, across)
