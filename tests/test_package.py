@@ -90,6 +90,26 @@ def test_the_catalogue_is_sound():
         find("isolation_forst", "detector")
 
 
+@pytest.mark.parametrize(
+    ("name", "library", "extra"),
+    [
+        ("HypAD", "torch", "deep"),
+        ("OC4Seq", "torch", "deep"),
+        ("RobustTSF", "torch", "deep"),
+        ("PatchCore", "torch", "images"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(name, library, extra):
+    code = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "import assay\n"
+        f"try: assay.{name}\n"
+        "except ImportError as error: print(type(error).__name__, error)"
+    )
+    told = run(code)
+    assert told.startswith("MissingExtra") and library in told and f"extra {extra!r}" in told
+
+
 def test_catalogue_imports_nothing_of_assay():
     code = "import sys, assay.catalogue; print(sorted(m for m in sys.modules if m.startswith('assay')))"
     assert run(code).strip() == "['assay', 'assay.catalogue']"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from assay.catalogue import SYSTEMS
+from assay.catalogue import SYSTEMS, load_class
 
 __version__ = "0.1.0"
 
@@ -23,16 +23,19 @@ _NAMES = {
     "save": "assay.core.store",
     "load": "assay.core.store",
     "silence": "assay.core.progress",
-} | {system.path.split(":")[1]: system.path.split(":")[0] for system in SYSTEMS}
+}
+_SYSTEMS = {system.path.split(":")[1]: system for system in SYSTEMS}
 
-__all__ = ["__version__", *sorted(_NAMES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted({*_NAMES, *_SYSTEMS})]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SYSTEMS:
+        return load_class(_SYSTEMS[name])
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'assay' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_NAMES])
+    return sorted([*globals(), *_NAMES, *_SYSTEMS])

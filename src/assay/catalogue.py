@@ -178,9 +178,23 @@ def of_role(role: str, data: str | None = None) -> list[Entry]:
 
 
 def load_class(entry: Entry) -> type:
-    """Import the class of an entry."""
+    """Import the class of an entry.
+
+    Raises
+    ------
+    MissingExtra
+        If a library that its extra brings is not installed; the message names both.
+    """
     import importlib
 
     module, name = entry.path.split(":")
-    loaded: type = getattr(importlib.import_module(module), name)
+    try:
+        loaded: type = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        from assay.core.extras import MissingExtra
+
+        if not entry.extra or (error.name or "assay").startswith("assay"):
+            raise
+        missing = f"{name} needs {error.name}, which the extra {entry.extra!r} brings: pip install {error.name}"
+        raise MissingExtra(missing) from error
     return loaded
