@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class MissingExtra(ImportError):
+    """A system was used whose optional library is not installed."""
+
+
 class Entry(NamedTuple):
     """One system of Assay.
 
@@ -191,8 +195,6 @@ def load_class(entry: Entry) -> type:
     try:
         loaded: type = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        from assay.core.extras import MissingExtra
-
         if not entry.extra or (error.name or "assay").startswith("assay"):
             raise
         missing = f"{name} needs {error.name}, which the extra {entry.extra!r} brings: pip install {error.name}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from assay.catalogue import MissingExtra
 
-class MissingExtra(ImportError):
-    """A system was used whose optional library is not installed."""
+__all__ = ["MissingExtra", "require"]
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
