@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from assay.base import Detector, TakesSeries
+from assay.core.progress import progress
 from assay.core.series import Series
 from assay.core.validation import Bools, Floats, InputError, Ints
 
@@ -98,7 +99,8 @@ class WindowDetector(SeriesDetector):
 
     def _scored(self, values: Floats, observed: Bools) -> Floats:
         views = windows((values - self.mean_) / self.scale_, self.window)
-        parts = [self._window_scores(views[i : i + CHUNK]) for i in range(0, len(views), CHUNK)]
+        starts = range(0, len(views), CHUNK)
+        parts = [self._window_scores(views[i : i + CHUNK]) for i in progress(starts, "scoring", total=len(starts))]
         scores = covering_mean(np.concatenate(parts), self.window, observed)
         scores[~observed] = np.nan
         return scores
