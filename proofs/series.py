@@ -2,9 +2,9 @@
 
 Every detector is fitted on the first half of a series' training part, its threshold set on the second half for 1 % of
 the steps (`FalseAlarmRate`), and the test part is scored; nothing of it is used before. No parameter was chosen on
-these series: the detectors have their defaults, but for the windows of sub-PCA and HypAD where there are more than 10
-and 25 channels (20 steps), and for the telemetry monitor's rule that a sensor which repeats itself is stuck: many of
-these channels do.
+these series: the detectors have their defaults, but for the windows of sub-PCA and HypAD where there are more than ten
+channels (20 steps), and for the telemetry monitor's rule that a sensor which repeats itself is stuck: many of these
+channels do.
 
     python proofs/series.py [DETECTOR ...]
 """
@@ -86,7 +86,7 @@ def measure(label, name, seed):
     else:
         cls = load_class(find(system))
         # Beyond so many channels what is quadratic in the numbers of a window takes too long.
-        most = {"sub-PCA": 10, "HypAD": 25}.get(label, np.inf)
+        most = {"sub-PCA": 10, "HypAD": 10}.get(label, np.inf)
         wide = {"window": 20} if test.values.shape[1] > most else {}
         detector = seeded_clone(cls(**wide, **parameters), seed)
         detector.fit(train[:cut])
