@@ -63,7 +63,7 @@ def suggest_series(
     chosen = system(embedder, "embedder")
     if chosen.data != "windows":
         raise InputError(f"--embedder {embedder} takes {chosen.data}, not windows of series")
-    _suggest("--series", "windows", path, out, read, draw, write, chosen, FILES, options | {"window": window})
+    _suggest("--series", "windows", path, out, read, draw, write, chosen, options | {"window": window})
 
 
 def suggest_events(path: Path, out: Path, embedder: str, options: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def suggest_events(path: Path, out: Path, embedder: str, options: dict[str, Any]
     chosen = system(embedder, "embedder")
     if chosen.data != "events":
         raise InputError(f"--embedder {embedder} takes {chosen.data}, not event sequences")
-    _suggest("--events", "sequences", path, out, read, draw, write, chosen, FILES, options)
+    _suggest("--events", "sequences", path, out, read, draw, write, chosen, options)
 
 
 def _suggest(
@@ -109,7 +109,6 @@ def _suggest(
     draw: Callable[..., str],
     write: Callable[[Any, Path], None],
     embedder: Any,
-    files: Sequence[str],
     options: dict[str, Any],
 ) -> None:
     import numpy as np
@@ -123,7 +122,7 @@ def _suggest(
     from assay.training.suggest import suggest
 
     start = clock.perf_counter()
-    overwrite = settle_folder(out, options["overwrite"], files, (path,))
+    overwrite = settle_folder(out, options["overwrite"], FILES, (path,))
     judge = ExpectedAnomalyPosterior(
         detector=KNN(), density="smooth", n_subsets=options["subsets"], n_jobs=options["jobs"]
     )
