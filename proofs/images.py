@@ -22,18 +22,17 @@ from tables import ROOT, need_data, resumed, write
 REAL = ("magnetic_tile", "kolektor_sdd")
 SEEDS = range(3)
 ALL = {"magnetic_tile": ("magnetic_tile",), "kolektor_sdd": ("kolektor_sdd",), "mini-MVTec": CATEGORIES}
-#: name in the table -> name in the catalogue, what departs from its defaults, the sets it is measured on (those that
-#: train for minutes go without mini-MVTec).
+#: name in the table -> name in the catalogue, what departs from its defaults, the sets it is measured on.
 DETECTORS = {
     "mean image": ("mean_image", {}, ALL),
     "PatchCore, random weights": ("patchcore", {"weights": None}, ALL),
     "PatchCore": ("patchcore", {}, ALL),
     "PaDiM": ("padim", {}, ALL),
     "Gaussian-AD": ("gaussian_ad", {}, ALL),
-    "SimpleNet": ("simplenet", {}, REAL),
-    "PNI": ("pni", {}, REAL),
-    "EfficientAD": ("efficientad", {"image_size": 128}, REAL),
-    "Mean-Shifted Contrastive": ("mean_shifted_contrastive", {"image_size": 128}, REAL),
+    "SimpleNet": ("simplenet", {}, ALL),
+    "PNI": ("pni", {}, ALL),
+    "EfficientAD": ("efficientad", {"image_size": 128}, ALL),
+    "Mean-Shifted Contrastive": ("mean_shifted_contrastive", {"image_size": 128}, ALL),
 }
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
