@@ -20,10 +20,12 @@ from sklearn.pipeline import Pipeline as _Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from assay.core.graphs import Graphs, as_graphs
 from assay.core.images import Images, as_images
 from assay.core.random import as_generator
 from assay.core.sequences import Sequences, as_sequences
 from assay.core.series import Series, as_series
+from assay.core.sets import Sets, as_sets
 from assay.core.validation import (
     ANOMALY,
     Bools,
@@ -355,6 +357,34 @@ class TakesSequences:
         return as_sequences(X, name, min_sequences=min_rows)
 
 
+class TakesSets:
+    """Put before a contract: the items are sets of rows (`assay.core.sets.Sets`), whose order means nothing."""
+
+    data: ClassVar[str] = "sets"
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Sets:
+        sets = as_sets(X, name, min_sets=min_rows)
+        if reset:
+            self._remember(sets.flat.shape[1], None)  # type: ignore[attr-defined]
+        else:
+            self._compare(sets.flat.shape[1], None, name)  # type: ignore[attr-defined]
+        return sets
+
+
+class TakesGraphs:
+    """Put before a contract: the items are graphs (`assay.core.graphs.Graphs`)."""
+
+    data: ClassVar[str] = "graphs"
+
+    def _check_table(self, X: Any, *, reset: bool, min_rows: int = 1, name: str = "X") -> Graphs:
+        graphs = as_graphs(X, name, min_graphs=min_rows)
+        if reset:
+            self._remember(graphs.x.shape[1], None)  # type: ignore[attr-defined]
+        else:
+            self._compare(graphs.x.shape[1], None, name)  # type: ignore[attr-defined]
+        return graphs
+
+
 class Calibrator(_Estimator):
     """Turns scores into decisions: learns a `threshold_` from scores of rows that are (mostly) normal.
 
@@ -402,10 +432,12 @@ class Auxiliary:
 
     Attributes
     ----------
-    X : array of shape (n, d), (n, L, C) for windows, (n, H, W, 3) of 8-bit images, or Sequences
+    X : array of shape (n, d), (n, L, C) for windows, (n, H, W, 3) of 8-bit images, Sequences,
+        Sets or Graphs
         The generated items.
-    mask : array of bool of shape (n, d), (n, L, C) or (n, H, W); for sequences (N,), along ``X.flat``
-        Which entries (pixels, events) differ from the parent.
+    mask : array of bool of shape (n, d), (n, L, C) or (n, H, W); for sequences and sets (N,), along ``X.flat``; for
+        graphs (N,), along ``X.x``
+        Which entries (pixels, events, members, nodes) differ from the parent.
     touched : array of bool, of the same shape
         Which entries the generator meant to change; a few of them may have kept their value by chance.
     parents : array of int of shape (n,)
