@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from assay.core.validation import InputError, as_vector
+from assay.core.validation import InputError, as_vector, check_number
 
 
 def _checked(y: Any, scores: Any) -> tuple[Any, Any]:
@@ -55,3 +55,18 @@ def quality_auc(kind: Any, quality: Any) -> dict[str, float]:
         "indistinguishable": roc_auc(good[kind != 2], quality[kind != 2]),
         "unrealistic": roc_auc(good[kind != 1], quality[kind != 1]),
     }
+
+
+def rank_weighted_score(found: Any, n: int) -> float:
+    """Return Σ (N + 1 - i) I_i / (N (N + 1) / 2) over the first N of a ranking: 1 if all of them are interesting.
+
+    Parameters
+    ----------
+    found : array of shape (m,)
+        Whether the item at each place is interesting, best place first; m >= n.
+    n : int
+        How many places count, N.
+    """
+    found = np.asarray(found, dtype=bool)
+    check_number(n, "n", low=1, high=len(found), integer=True)
+    return float(((n - np.arange(n)) * found[:n]).sum() / (n * (n + 1) / 2))

@@ -1,0 +1,1 @@
+"""A person in the loop: rank, show, ask, learn, rank again. Start with `assay.review.ranking.ActiveRanker`."""
