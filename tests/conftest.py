@@ -1,6 +1,7 @@
 """What the tests share: small tables with a known truth, and fresh processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,16 @@ def run_python():
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    candidates = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("ASSAY_CHROMIUM") or next(filter(None, map(shutil.which, candidates)), None)
+    if path is None:
+        pytest.skip(f"no Chromium: set ASSAY_CHROMIUM or install one of {', '.join(candidates)}")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

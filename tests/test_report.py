@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -452,19 +451,6 @@ def test_ticks_are_few_round_and_inside(low, high):
 
 
 # --- in a browser -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    candidates = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("ASSAY_CHROMIUM") or next(filter(None, map(shutil.which, candidates)), None)
-    if path is None:
-        pytest.skip(f"no Chromium: set ASSAY_CHROMIUM or install one of {', '.join(candidates)}")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def visit(browser, path, *, width, theme):

@@ -1,7 +1,7 @@
 """What a person should look at next: scores of a detector, corrected by the few items that were judged (Astronomaly).
 
 In: features of n items, an array (n, d), in memory or memory-mapped; optionally a detector's scores (n,), higher =
-more anomalous. A person gives items u from 0 (boring) to 5 (interesting); -1 is no judgement, which 0 is. Out: an order.
+more anomalous. A person gives items u from 0 (boring) to 5 (interesting); -1 is no judgement, 0 is one. Out: an order.
 
 Rare and interesting are not the same: a detector finds both lenses and artefacts. Its scores s are first spread
 linearly over [0, 5]. After u was given to some items, one of three rules ranks all of them.
@@ -235,6 +235,12 @@ class ActiveRanker:
         else:
             self.labels_[int(item)] = float(value)
 
+    def keep_distances(self, other: ActiveRanker) -> None:
+        """Take over the distances of another ranker of the same items, so that only new judgements cost a pass."""
+        if other.features_ is not self.features_:
+            raise InputError("other ranks other items")
+        self.distances_, self._measured = other.distances_, set(other._measured)
+
     def retrain(self) -> ActiveRanker:
         """Learn from all judgements so far."""
         items = np.array(sorted(self.labels_), dtype=np.int64)
@@ -271,7 +277,7 @@ class ActiveRanker:
         """Return what a person would say, û (n,) in [.1, 5], of all items or of some; needs a judgement."""
         if self.predicted_ is None:
             raise InputError("nothing was learned: label items and call retrain first")
-        return np.clip(self._over(lambda block: self.predicted_.predict(block), rows), LEAST, MOST)
+        return np.clip(self._over(self.predicted_.predict, rows), LEAST, MOST)
 
     def _over(self, function: Any, rows: Any = None) -> Floats:
         """Return function(block of features) of all items or of some, block by block."""

@@ -1,0 +1,446 @@
+"""A project: a folder that knows what is reviewed, computes features, scores and a map once, and keeps the labels.
+
+    project.json    what is reviewed and how; written when the project is made
+    stages/         features, scaled features, scores, map (see `assay.review.stages`)
+    labels.sqlite   who said what, unless another database is named
+
+Everything is done in blocks from files that are memory-mapped: four million rows of 64 numbers need no more memory than
+four hundred thousand.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from assay.catalogue import find, load_class
+from assay.core.files import new_file
+from assay.core.progress import progress
+from assay.core.random import as_generator
+from assay.core.store import load, save
+from assay.core.tables import iter_tables
+from assay.core.validation import InputError, check_number, check_option
+from assay.review.items import EMBEDDERS, Items, Pictures, Rows, kind_of, open_items
+from assay.review.stages import Stages, in_blocks, key_of_files
+
+FORMAT = 1
+MAPS = ("pca", "tsne", "umap")
+#: Rows of features in one block; items embedded at a time; rows that scales, directions and detectors are learned from.
+BLOCK, EMBEDDED, SAMPLE = 65536, 512, 200_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a project does; every field but the first five has a default.
+
+    Attributes
+    ----------
+    name, kind, source : str
+        What it is called, the kind of data, where the items are.
+    id : str
+        Under which its labels are kept.
+    format : int
+        Version of this file.
+    drop : list of str
+        Columns of a table that are no features.
+    meta : str or None
+        A table with a row an item, shown beside it: columns ``verdict`` and ``quality`` are those of `assay rank`.
+    model : str or None
+        A saved detector that scores the items themselves; its heat maps are shown.
+    detector : str
+        Otherwise this detector of tables scores the scaled features.
+    components : int
+        More features than that are reduced to so many principal components.
+    map : str
+        ``"pca"``, ``"tsne"`` or ``"umap"`` (needs umap-learn).
+    points : int
+        Items on the map: half of them those with the highest scores, the others drawn at random.
+    seed : int
+        Of everything random.
+    """
+
+    name: str
+    kind: str
+    source: str
+    id: str
+    format: int = FORMAT
+    drop: list[str] = field(default_factory=list)
+    meta: str | None = None
+    model: str | None = None
+    detector: str = "isolation_forest"
+    components: int = 64
+    map: str = "pca"
+    points: int = 50_000
+    seed: int = 0
+
+
+@dataclass
+class Prepared:
+    """What the stages give.
+
+    Attributes
+    ----------
+    items : Items
+        The items that could be read.
+    features : array of float32 of shape (n, d)
+        Scaled features, memory-mapped.
+    scores : array of shape (n,)
+        The detector's scores.
+    rows : array of int of shape (m,)
+        The items on the map.
+    places : array of float32 of shape (m, 2)
+        Where they are on it.
+    failed : dict of str to str
+        Items that could not be read, and why.
+    meta : pyarrow.Table or None
+        A row an item.
+    """
+
+    items: Items
+    features: Any
+    scores: Any
+    rows: Any
+    places: Any
+    failed: dict[str, str]
+    meta: pa.Table | None
+
+
+class Project:
+    """A project's folder.
+
+    Parameters
+    ----------
+    folder : path
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        If it holds no project, or one that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / "project.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder} holds no project: make one with --items")
+        try:
+            self.settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+            _check(self.settings)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path} is no project of this version: {error}") from error
+        self.stages = Stages(self.folder / "stages")
+
+    @classmethod
+    def create(cls, folder: str | Path, source: str | Path, kind: str | None = None, **settings: Any) -> Project:
+        """Make a project's folder; nothing is computed yet.
+
+        Parameters
+        ----------
+        folder : path
+            New, or empty.
+        source : path
+            The items.
+        kind : str, optional
+            See `assay.review.items`; guessed from the source by default.
+        **settings
+            See `Settings`.
+        """
+        folder, source = Path(folder), Path(source)
+        if not source.exists():
+            raise InputError(f"--items {source} does not exist")
+        if (folder / "project.json").exists():
+            raise InputError(f"{folder} holds a project already: open it without --items")
+        settings.setdefault("name", folder.resolve().name)
+        made = Settings(
+            kind=kind or kind_of(source), source=str(source.resolve()), id=secrets.token_hex(16), **settings
+        )
+        _check(made)
+        open_items(source, made.kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        with new_file(folder / "project.json") as path:
+            path.write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
+        return cls(folder)
+
+    @property
+    def database(self) -> str:
+        """The URL of the project's own database of labels."""
+        return f"sqlite:///{(self.folder / 'labels.sqlite').resolve()}"
+
+    def prepare(self, n_jobs: int | None = None) -> Prepared:
+        """Compute what is not there yet, and open it.
+
+        Parameters
+        ----------
+        n_jobs : int, optional
+            Workers that embed and score blocks; joblib's backend (Dask too) decides where.
+        """
+        told = self.settings
+        items = open_items(Path(told.source), told.kind)
+        content = key_of_files(items.files, Path(told.source).parent, self.folder / "stages" / "files.json")
+        features, failed = self._features(items, content, n_jobs)
+        scaled = self._scaled(features, n_jobs)
+        scores = self._scores(items, scaled, n_jobs)
+        mapped = self._map(scaled, scores)
+        return Prepared(
+            items,
+            np.load(scaled / "scaled.npy", mmap_mode="r"),
+            np.load(scores / "scores.npy"),
+            np.load(mapped / "rows.npy"),
+            np.load(mapped / "places.npy"),
+            failed,
+            self._meta(len(items)),
+        )
+
+    def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:
+        embedder = EMBEDDERS[self.settings.kind]
+        parameters = {"content": content, "embedder": embedder, "drop": self.settings.drop, "seed": self.settings.seed}
+
+        def compute(work: Path) -> None:
+            if isinstance(items, Rows):
+                _write_rows(Path(self.settings.source), self.settings.drop, work)
+                return
+            failed = items.data.unreadable() if isinstance(items, Pictures) else {}
+            _write_json(work / "failed.json", {items.names[item]: why for item, why in failed.items()})
+            readable = [item for item in range(len(items)) if item not in failed]
+            _write_json(work / "readable.json", readable)
+            if len(readable) < 2:
+                raise InputError(
+                    f"--items {self.settings.source}: {len(readable)} items can be read, at least 2 needed"
+                )
+            if isinstance(items, Pictures):
+                items.keep(readable)
+            cls = load_class(find(str(embedder), "embedder"))
+            seeded = {"random_state": self.settings.seed} if "random_state" in cls().get_params() else {}
+            sample = as_generator(self.settings.seed).permutation(len(readable))[:2000]
+            fitted = cls(**seeded).fit(_taken(items.data, np.sort(sample)))
+            in_blocks(work, "features", len(readable), EMBEDDED, _embed, (fitted, items.data), n_jobs)
+
+        stage = self.stages.get("features", compute, parameters)
+        values = np.load(stage / "features.npy", mmap_mode="r")
+        failed = json.loads((stage / "failed.json").read_text())
+        if isinstance(items, Rows):
+            names = np.load(stage / "names.npy", mmap_mode="r")
+            items.attach(values, _Texts(names), json.loads((stage / "columns.json").read_text()))
+        elif isinstance(items, Pictures) and failed and len(items) != len(values):
+            items.keep(json.loads((stage / "readable.json").read_text()))
+        return stage, failed
+
+    def _scaled(self, features: Path, n_jobs: int | None) -> Path:
+        """Standardise; where there are many features, keep the principal components."""
+        limit = self.settings.components
+
+        def compute(work: Path) -> None:
+            values = np.load(features / "features.npy", mmap_mode="r")
+            rows = np.sort(as_generator(self.settings.seed).permutation(len(values))[:SAMPLE])
+            sample = np.asarray(values[rows], dtype=np.float64)
+            mean, spread = sample.mean(axis=0), sample.std(axis=0)
+            spread[spread == 0] = 1.0
+            turn = None
+            if sample.shape[1] > limit:
+                standard = (sample - mean) / spread
+                _, vectors = np.linalg.eigh(standard.T @ standard)
+                turn = vectors[:, ::-1][:, :limit].astype(np.float32)
+            arguments = (features / "features.npy", mean.astype(np.float32), spread.astype(np.float32), turn)
+            in_blocks(work, "scaled", len(values), BLOCK, _scale, arguments, n_jobs)
+
+        return self.stages.get("scaled", compute, {"components": limit, "seed": self.settings.seed}, [features])
+
+    def _scores(self, items: Items, scaled: Path, n_jobs: int | None) -> Path:
+        told = self.settings
+        parameters: dict[str, Any] = {"detector": told.detector, "seed": told.seed}
+        if told.model is not None:
+            files = sorted(path for path in Path(told.model).iterdir() if path.is_file())
+            parameters = {"model": key_of_files(files, Path(told.model))}
+
+        def compute(work: Path) -> None:
+            count = len(items)
+            if told.model is not None:
+                in_blocks(work, "scores", count, EMBEDDED, _score_items, (Path(told.model), items.data), n_jobs)
+                return
+            if not (work / "detector").is_dir():
+                values = np.load(scaled / "scaled.npy", mmap_mode="r")
+                rng = as_generator(told.seed)
+                rows = np.sort(rng.permutation(count)[:SAMPLE])
+                cls = load_class(find(told.detector, "detector"))
+                known = cls().get_params()
+                # 200 trees are Astronomaly's; a detector without trees or chance takes neither.
+                wanted = {"n_trees": 200, "random_state": rng}
+                detector: Any = cls(**{name: value for name, value in wanted.items() if name in known})
+                detector.fit(np.asarray(values[rows], dtype=np.float64))
+                detector.set_params(**({"random_state": None} if "random_state" in known else {}))
+                save(detector, work / "detector")
+            arguments = (work / "detector", scaled / "scaled.npy")
+            in_blocks(work, "scores", count, BLOCK, _score_rows, arguments, n_jobs)
+
+        return self.stages.get("scores", compute, parameters, [scaled])
+
+    def _map(self, scaled: Path, scores: Path) -> Path:
+        told = self.settings
+
+        def compute(work: Path) -> None:
+            values, weird = np.load(scaled / "scaled.npy", mmap_mode="r"), np.load(scores / "scores.npy")
+            order = np.argsort(-weird, kind="stable")
+            half = min(len(order), told.points // 2)
+            rest = as_generator(told.seed).permutation(order[half:])[: told.points - half]
+            rows = np.sort(np.concatenate([order[:half], rest]))
+            places = _places(np.asarray(values[rows], dtype=np.float64), told.map, told.seed)
+            np.save(work / "rows.npy", rows)
+            np.save(work / "places.npy", places.astype(np.float32))
+
+        return self.stages.get("map", compute, {"map": told.map, "points": told.points, "seed": told.seed}, [scores])
+
+    def _meta(self, count: int) -> pa.Table | None:
+        if self.settings.meta is None:
+            return None
+        from pyarrow import csv, parquet
+
+        path = Path(self.settings.meta)
+        try:
+            read: Any = csv.read_csv if path.suffix == ".csv" else parquet.read_table
+            table = read(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"--meta {path} cannot be read: {str(error).splitlines()[0]}") from error
+        if len(table) != count:
+            raise InputError(f"--meta {path} has {len(table)} rows for {count} items")
+        return table
+
+    def heat_model(self) -> Any:
+        """Return the saved detector if it can say where, else None."""
+        if self.settings.model is None:
+            return None
+        model = load(self.settings.model)
+        model = getattr(model, "detector_", model)
+        return model if hasattr(model, "anomaly_map") else None
+
+
+class _Texts(Sequence[str]):
+    """Names as text, whatever kind of array holds them."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, item: Any) -> Any:
+        value = self.values[item]
+        return value if isinstance(value, str) else f"row {value}"
+
+
+@contextmanager
+def workers(address: str | None) -> Iterator[None]:
+    """Let blocks be computed by the workers of a Dask scheduler within this context; here where `address` is None."""
+    if address is None:
+        yield
+        return
+    import joblib
+
+    from assay.core.extras import require
+
+    distributed: Any = require("distributed", "cluster", "Workers of a cluster")
+    try:
+        client = distributed.Client(address, timeout=20)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"--cluster {address} does not answer: {error}") from error
+    with client, joblib.parallel_config("dask"):
+        yield
+
+
+def _check(told: Settings) -> None:
+    if told.format != FORMAT:
+        raise InputError(f"format {told.format}, expected {FORMAT}")
+    check_option(told.kind, "kind", *EMBEDDERS)
+    check_option(told.map, "map", *MAPS)
+    check_number(told.components, "components", low=2, integer=True)
+    check_number(told.points, "points", low=2, integer=True)
+    check_number(told.seed, "seed", low=0, integer=True)
+    try:
+        entry = find(told.detector, "detector")
+    except KeyError as error:
+        raise InputError(str(error.args[0])) from error
+    if entry.data != "tables" or entry.labels != "normals":
+        raise InputError(
+            f"detector {told.detector} does not score the features alone: choose one of tables and normals"
+        )
+    if told.model is not None and not Path(told.model).is_dir():
+        raise InputError(f"--model {told.model} is no folder of a saved detector")
+
+
+def _write_rows(source: Path, drop: list[str], work: Path) -> None:
+    """Write a table's numbers, row names and column names, piece by piece."""
+    pieces, names, columns, count = [], [], [], 0
+    for number, piece in enumerate(progress(iter_tables(source, drop=drop, argument="--items"), "reading the table")):
+        columns = piece.names
+        np.save(work / f"piece.{number}.npy", piece.X.astype(np.float32))
+        pieces.append(work / f"piece.{number}.npy")
+        names.append(np.asarray(piece.index))
+        count += len(piece.X)
+    if count < 2:
+        raise InputError(f"--items {source} has {count} rows, at least 2 needed")
+    whole = np.lib.format.open_memmap(work / "features.npy", "w+", np.float32, (count, len(columns)))
+    start = 0
+    for path in pieces:
+        block = np.load(path)
+        whole[start : start + len(block)] = block
+        start += len(block)
+        path.unlink()
+    whole.flush()
+    joined = np.concatenate(names)
+    np.save(work / "names.npy", joined if joined.dtype.kind in "iuf" else joined.astype(str))
+    _write_json(work / "columns.json", columns)
+    _write_json(work / "failed.json", {})
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def _taken(data: Any, rows: Any) -> Any:
+    return np.asarray(data[rows]) if isinstance(data, np.ndarray) else data[rows]
+
+
+def _embed(start: int, stop: int, embedder: Any, data: Any) -> Any:
+    return embedder.transform(_taken(data, np.arange(start, stop))).astype(np.float32)
+
+
+def _scale(start: int, stop: int, path: Path, mean: Any, spread: Any, turn: Any) -> Any:
+    values = (np.load(path, mmap_mode="r")[start:stop] - mean) / spread
+    return values if turn is None else values @ turn
+
+
+def _score_rows(start: int, stop: int, detector: Path, path: Path) -> Any:
+    return load(detector).anomaly_score(np.asarray(np.load(path, mmap_mode="r")[start:stop], dtype=np.float64))
+
+
+def _score_items(start: int, stop: int, model: Path, data: Any) -> Any:
+    model = load(model)
+    return getattr(model, "detector_", model).anomaly_score(_taken(data, np.arange(start, stop)))
+
+
+def _places(values: Any, kind: str, seed: int) -> Any:
+    """Return where to draw rows, (m, 2)."""
+    centred = values - values.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    flat = centred @ vectors[:, ::-1][:, :2]
+    if flat.shape[1] == 1:
+        flat = np.column_stack([flat, np.zeros(len(flat))])
+    if kind == "pca":
+        return flat
+    if kind == "umap":
+        from assay.core.extras import require
+
+        umap: Any = require("umap", "review", "A map by UMAP")
+        return umap.UMAP(n_neighbors=15, min_dist=0.1, random_state=seed, n_jobs=1).fit_transform(values)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
