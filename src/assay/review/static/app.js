@@ -206,6 +206,7 @@ if (training) {
   document.getElementById("retrain").addEventListener("submit", (event) => {
     event.preventDefault();
     doing(async () => {
+      training.querySelector("span").textContent = "starting…";
       await send("/api/retrain");
       await follow();
     });
