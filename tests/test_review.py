@@ -380,6 +380,7 @@ def test_every_kind_is_shown(tmp_path):
 def test_a_bad_project_is_refused(made, tmp_path):
     for settings, named in (
         ({"kind": "smells"}, "kind"),
+        ({"embedder": "image_embedder"}, "embedder"),
         ({"map": "globe"}, "map"),
         ({"detector": "patchcore"}, "detector"),
     ):

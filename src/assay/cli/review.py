@@ -27,6 +27,9 @@ def review(
         typer.Option("--meta", help="Table with a row an item to show beside it, e.g. quality.parquet of assay rank."),
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Saved detector that scores the items.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", help="What turns items into features, e.g. galaxy_shapes for images.")
+    ] = None,
     detector: Annotated[
         str, typer.Option("--detector", help="Otherwise: detector of tables for their features.")
     ] = "isolation_forest",
@@ -75,6 +78,7 @@ def review(
             drop=list(drop or ()),
             meta=None if meta is None else str(meta.resolve()),
             model=None if model is None else str(model.resolve()),
+            embedder=embedder,
             detector=detector,
             map=picture,
             seed=seed,

@@ -55,6 +55,8 @@ class Settings:
         A table with a row an item, shown beside it: columns ``verdict`` and ``quality`` are those of `assay rank`.
     model : str or None
         A saved detector that scores the items themselves; its heat maps are shown.
+    embedder : str or None
+        What turns items into features; that of their kind by default, see `assay.review.items`.
     detector : str
         Otherwise this detector of tables scores the scaled features.
     components : int
@@ -75,6 +77,7 @@ class Settings:
     drop: list[str] = field(default_factory=list)
     meta: str | None = None
     model: str | None = None
+    embedder: str | None = None
     detector: str = "isolation_forest"
     components: int = 64
     map: str = "pca"
@@ -201,7 +204,7 @@ class Project:
         )
 
     def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:
-        embedder = EMBEDDERS[self.settings.kind]
+        embedder = self.settings.embedder or EMBEDDERS[self.settings.kind]
         parameters = {"content": content, "embedder": embedder, "drop": self.settings.drop, "seed": self.settings.seed}
 
         def compute(work: Path) -> None:
@@ -365,8 +368,11 @@ def _check(told: Settings) -> None:
     check_number(told.seed, "seed", low=0, integer=True)
     try:
         entry = find(told.detector, "detector")
+        embedder = None if told.embedder is None else find(told.embedder, "embedder")
     except KeyError as error:
         raise InputError(str(error.args[0])) from error
+    if embedder is not None and embedder.data != told.kind:
+        raise InputError(f"embedder {told.embedder} takes {embedder.data}, the items are {told.kind}")
     if entry.data != "tables" or entry.labels != "normals":
         raise InputError(
             f"detector {told.detector} does not score the features alone: choose one of tables and normals"
