@@ -2,7 +2,8 @@
 
 5 000 ordinary items in 8 dimensions, 60 artefacts in a far cluster, 40 interesting ones in a nearer one. The expert
 scores what is on top: interesting 5, everything else 0; after every 25 items the ranking learns. Also digits: ordinary
-are the images of 0 to 7, "artefacts" are inverted ones, interesting are nines.
+are the images of 0 to 7, "artefacts" are inverted ones, interesting are nines. And pictures of simulated galaxies,
+described by their shapes: 1 000 ordinary ones, 60 artefacts (trails, bleeding stars), 40 interesting mergers.
 
     python proofs/review_expert.py
 """
@@ -10,6 +11,8 @@ are the images of 0 to 7, "artefacts" are inverted ones, interesting are nines.
 import numpy as np
 from sklearn.datasets import load_digits
 
+from assay import GalaxyShapes
+from assay.datasets.simulators.galaxies import galaxies
 from assay.metrics.ranking import rank_weighted_score
 from assay.review.ranking import METHODS, ActiveRanker
 from tables import write
@@ -36,6 +39,14 @@ def digits(seed):
     centred = rows - rows.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)[2][:30]
     return centred @ directions.T, np.repeat([0, 1, 2], [len(ordinary) - 60, 60, 40])
+
+
+def pictures(seed):
+    """Return scaled shapes of galaxies."""
+    sky = galaxies(1000, mergers=40, artefacts=60, random_state=seed)
+    X = GalaxyShapes().fit_transform(sky.images)
+    # The simulator's 1 is a merger, 2 an artefact.
+    return (X - X.mean(axis=0)) / (X.std(axis=0) + 1e-12), np.array([0, 2, 1])[sky.kinds]
 
 
 def viewed(X, kinds, method, seed):
@@ -77,7 +88,7 @@ def spread(values):
 
 def main():
     rows, rounds = [], []
-    for name, make in (("clusters", clusters), ("digits", digits)):
+    for name, make in (("clusters", clusters), ("digits", digits), ("galaxies", pictures)):
         sets = [make(seed) for seed in SEEDS]
         for method in ("random", "detector", *METHODS):
             seen = [viewed(*data, method, seed) for seed, data in zip(SEEDS, sets)]

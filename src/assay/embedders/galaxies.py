@@ -7,10 +7,10 @@ and B bands of frequency; NaN never: what cannot be measured is the mean of thos
    and again), the connected region nearest the centre kept, scaled to [0, 1].
 2. For each percentile p of the remaining brightness the outer contour at that level nearest the centre (that of the
    first level: nearest the image's middle), an ellipse fitted by least squares, and five numbers: **residual**, the
-   share of pixels in which the filled contour and the filled ellipse differ; **offset** of its centre from the
-   innermost level's, in units of the ellipse's size; **aspect**, minor over major axis, relative to the innermost level's;
-   **angle**, acute difference from the innermost level's in units of π/2; **size**, √(ab) over the image's side. A
-   merger or a tail is no ellipse: its residual and offset are large.
+   share of pixels in which the filled contour and the filled ellipse differ; **offset** of its centre from that of the
+   innermost level, in units of the ellipse's size; **aspect**, minor over major axis, relative to the innermost level;
+   **angle**, acute difference from the innermost level in units of π/2; **size**, √(ab) over the image's side. A merger
+   or a tail is no ellipse: its residual and offset are large.
 3. Hu's seven moments of the cleaned image, each as sign · log10(1 + 10¹⁰|h|) / 10: they do not change when the image is
    turned or moved.
 4. Logarithm of the power in B rings of equal width in frequency, each over the power of all of them.

@@ -107,7 +107,7 @@ class Review:
         #: item -> reviewer -> value
         self._said: dict[int, dict[str, int]] = self.store.current()
         self._shown: dict[int, dict[str, float]] = {}
-        self._selection: Any = None
+        self._selection: list[int] | None = None
         self._place = np.full(len(self.items), -1, dtype=np.int64)
         self._place[self.prepared.rows] = np.arange(len(self.prepared.rows))
         self._learn()
@@ -150,8 +150,17 @@ class Review:
             return found
 
     def _queue(self) -> Iterator[int]:
-        chosen = self._selection
-        yield from (self._order if chosen is None else chosen).tolist()
+        if self._selection is not None:
+            yield from self._selection
+            return
+        # What everyone has judged stands in front: it is passed over once, not at every request.
+        while self._passed < len(self._order) and self._is_done(self._order[self._passed]):
+            self._passed += 1
+        for place in range(self._passed, len(self._order)):
+            yield self._order[place]
+
+    def _is_done(self, item: int) -> bool:
+        return len(self._said.get(item, ())) >= self.choices.overlap
 
     def _waits_for(self, item: int, reviewer: str, now: float) -> bool:
         said = self._said.get(item, {})
@@ -235,6 +244,8 @@ class Review:
         self.check_item(item)
         label = self.store.add(item, reviewer, value)
         with self._lock:
+            if label.value < 0:
+                self._passed = 0
             self._count(label.item, label.reviewer, label.value)
         return label
 
@@ -257,6 +268,7 @@ class Review:
             if one.item == label.item and one.reviewer == label.reviewer and one.undone is None
         ]
         with self._lock:
+            self._passed = 0
             self._count(label.item, label.reviewer, earlier[-1] if earlier else None)
             self._shown.setdefault(label.item, {})[label.reviewer] = time.monotonic()
         return label.item
@@ -283,7 +295,7 @@ class Review:
                 if ranker.method == "neighbours":
                     away = ranker.distances_[chosen] / (float(ranker.distances_.mean(dtype=np.float64)) or 1.0)
                     values = neighbour_scores(values, ranker.predict(chosen), away, ranker.alpha)
-            self._selection = chosen[np.argsort(-values, kind="stable")]
+            self._selection = chosen[np.argsort(-values, kind="stable")].tolist()
             return len(chosen)
 
     @property
@@ -352,14 +364,16 @@ class Review:
     def _put_in_order(self) -> None:
         if self.choices.order == "trained":
             # All that are labelled stand behind the head anyway: `next` passes over them.
-            self._order = self.ranker.head(HEAD)
+            order = self.ranker.head(HEAD)
         elif self.choices.order == "detector":
             head = min(HEAD + len(self._said), len(self.items))
             rows = np.argpartition(-self.ranker.scores_, head - 1)[:head]
-            self._order = rows[np.lexsort((rows, -self.ranker.scores_[rows]))]
+            order = rows[np.lexsort((rows, -self.ranker.scores_[rows]))]
         else:
             rng = as_generator(self.settings.seed)
-            self._order = rng.choice(len(self.items), min(HEAD, len(self.items)), replace=False)
+            order = rng.choice(len(self.items), min(HEAD, len(self.items)), replace=False)
+        self._order: list[int] = order.tolist()
+        self._passed = 0
 
     # Looking back
 
