@@ -55,6 +55,17 @@ proofs: $(VENV)/.dev
 	$(BIN)/python proofs/series_suggest.py
 	$(BIN)/python proofs/events.py
 	$(BIN)/python proofs/hypad.py
+	$(BIN)/python proofs/slad.py
+	$(BIN)/python proofs/deep_sets.py
+	$(BIN)/python proofs/do2hsc.py
+	$(BIN)/python proofs/do2hsc.py graphs
+	$(BIN)/python proofs/rqgnn.py
+	$(BIN)/python proofs/graphs_suggest.py
+	$(BIN)/python proofs/resonant.py
+	$(BIN)/python proofs/topology.py
+	$(BIN)/python proofs/counterfactuals.py
+	$(BIN)/python proofs/review_expert.py
+	$(BIN)/python proofs/review_scale.py
 	$(BIN)/python proofs/robust_tsf.py
 	$(BIN)/python proofs/telemetry.py
 	$(BIN)/python proofs/hpc_autoencoders.py
@@ -77,6 +88,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/trend_filter.py
 	$(BIN)/python benchmarks/fleet.py
 	$(BIN)/python benchmarks/oc4seq.py
+	$(BIN)/python benchmarks/slad.py
+	$(BIN)/python benchmarks/graphs.py
+	$(BIN)/python benchmarks/review.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -24,7 +24,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from assay.base import System, TakesImages, TakesSequences, TakesSeries
+from assay.base import System, TakesGraphs, TakesImages, TakesSequences, TakesSeries, TakesSets
 from assay.calibration.false_alarm_rate import FalseAlarmRate
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
@@ -90,7 +90,7 @@ class Calibrated(OutlierMixin, System, BaseEstimator):
 
     def _check_table(self, X: Any, **how: Any) -> Any:
         # What an item is, is the detector's affair: here items are only counted and numbered.
-        if isinstance(self.detector, (TakesImages, TakesSeries, TakesSequences)):
+        if isinstance(self.detector, (TakesImages, TakesSeries, TakesSequences, TakesSets, TakesGraphs)):
             return self.detector._check_table(X, **how)
         return super()._check_table(X, **how)
 

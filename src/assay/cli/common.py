@@ -33,6 +33,9 @@ MaybeLabel = Annotated[
 Anomalous = Annotated[str | None, typer.Option("--anomalous", help="Value of the label column that marks an anomaly.")]
 Index = Annotated[str | None, typer.Option("--index", help="Column that identifies rows.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Column to leave out (repeat for more).")]
+Normal = Annotated[
+    int | None, typer.Option("--normal", help="Of graphs: the class that is normal; the others are anomalies.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.", min=0)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]

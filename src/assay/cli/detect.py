@@ -17,6 +17,7 @@ from assay.cli.common import (
     Index,
     Json,
     MaybeLabel,
+    Normal,
     Out,
     Overwrite,
     Quiet,
@@ -32,11 +33,12 @@ from assay.cli.common import (
     system,
 )
 from assay.cli.events import score_events, training_sequences
+from assay.cli.graphs import score_graphs, training_graphs
 from assay.cli.images import score_images, training_images
 from assay.cli.series import score_series, training_steps
 
 #: The detector that `assay fit KIND` takes.
-USUAL = {"images": "patchcore", "series": "sub_pca", "events": "oc4seq"}
+USUAL = {"images": "patchcore", "series": "sub_pca", "events": "oc4seq", "graphs": "on_graphs"}
 #: What a saved model's folder holds.
 FILES = ("assay.json", "arrays.safetensors", "part_*.skops")
 
@@ -45,7 +47,8 @@ def fit(
     name: Annotated[
         str,
         typer.Argument(
-            help="A detector, as `assay list --role detector` names it, or 'images' or 'series' for the usual one."
+            help="A detector, as `assay list --role detector` names it, or a kind of data, such as 'images', for the "
+            "usual one."
         ),
     ],
     train: Train,
@@ -58,8 +61,9 @@ def fit(
     anomalous: Anomalous = None,
     index: Index = None,
     drop: Drop = None,
+    normal: Normal = None,
     folds: Annotated[
-        int, typer.Option("--folds", help="Parts of images, a series or sequences held out in turn.", min=2)
+        int, typer.Option("--folds", help="Parts of images, a series, sequences or graphs held out in turn.", min=2)
     ] = 5,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -70,7 +74,8 @@ def fit(
 
     --train is a table for detectors of tables. For detectors of images it is a folder: all of its images, or those in
     its folder good (or train/good). For detectors of series it is a table of time steps: a column of times, numbers,
-    empty cells where nothing was measured; for detectors of events sequences, one a line (.txt or .jsonl).
+    empty cells where nothing was measured; for detectors of events sequences, one a line (.txt or .jsonl); for
+    detectors of graphs a folder in the TU layout, where --normal names the class that is normal (else all are).
     """
     import warnings
 
@@ -93,7 +98,10 @@ def fit(
         "images": lambda: training_images(train, detector),
         "series": lambda: training_steps(train, label, drop),
         "events": lambda: training_sequences(train),
+        "graphs": lambda: training_graphs(train, normal, model),
     }
+    if kind == "graphs" and detector.labels == "required" and normal is None:
+        raise InputError(f"--normal is missing: {name} learns from labelled anomalies")
     if kind in readers:
         overwrite = settle_folder(out, overwrite, FILES, (train,))
         model = Calibrated(detector, FalseAlarmRate(rate), cv=folds, random_state=seed)
@@ -198,7 +206,10 @@ def _parameters(pairs: list[str], detector: Any) -> dict[str, Any]:
 def score(
     model: Annotated[Path, typer.Argument(help="Folder that `assay fit` saved.")],
     data: Annotated[
-        Path, typer.Option("--data", help="Rows or steps to score: .csv, .parquet, .npy or .npz; or images: a folder.")
+        Path,
+        typer.Option(
+            "--data", help="Rows or steps to score: .csv, .parquet, .npy or .npz; or images or graphs: a folder."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet; of images and series a folder.")],
     index: Index = None,
@@ -206,6 +217,7 @@ def score(
     label: Annotated[
         str | None, typer.Option("--label", help="Of a series: column of labels, to measure scores and alarms by.")
     ] = None,
+    normal: Normal = None,
     patience: Annotated[
         int, typer.Option("--patience", help="Of a series: steps above the threshold before an alarm.", min=1)
     ] = 1,
@@ -224,11 +236,11 @@ def score(
 
     A folder of images becomes a folder: scores.csv, overlays (heat maps), report.html and run.json. Files that cannot
     be read are listed with the reason. A series becomes a folder too: scores.csv, alarms.csv, report.html and
-    run.json; event sequences likewise, without alarms.
+    run.json; event sequences and graphs likewise, without alarms.
     """
     import numpy as np
 
-    from assay.base import TakesImages, TakesSequences, TakesSeries
+    from assay.base import TakesGraphs, TakesImages, TakesSequences, TakesSeries
     from assay.core.files import new_file
     from assay.core.progress import progress, silence
     from assay.core.store import load
@@ -242,6 +254,9 @@ def score(
         return
     if isinstance(getattr(detector, "detector_", None), TakesSequences):
         score_events(model, detector, data, out, overwrite, quiet, as_json)
+        return
+    if isinstance(getattr(detector, "detector_", None), TakesGraphs):
+        score_graphs(model, detector, data, out, normal, overwrite, quiet, as_json)
         return
     if data.is_file():
         overwrite = settle_file(out, overwrite, (".csv", ".parquet"), data)

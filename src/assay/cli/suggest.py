@@ -16,6 +16,7 @@ from assay.cli.common import (
     Json,
     MaybeLabel,
     MaybeTrain,
+    Normal,
     Out,
     Overwrite,
     Quiet,
@@ -34,7 +35,7 @@ from assay.cli.common import (
     write_json,
 )
 from assay.cli.images import suggest_images
-from assay.cli.suggest_items import suggest_events, suggest_series
+from assay.cli.suggest_items import suggest_events, suggest_graphs, suggest_series
 
 COLUMNS = (
     "generator",
@@ -72,13 +73,24 @@ def suggest(
         Path | None,
         typer.Option("--events", help="Instead of --train: sequences with labels, .jsonl: events and label a line."),
     ] = None,
+    graphs: Annotated[
+        Path | None,
+        typer.Option("--graphs", help="Instead of --train: graphs with classes, a folder in the TU layout."),
+    ] = None,
+    normal: Normal = None,
+    known: Annotated[
+        int, typer.Option("--known", help="Of --graphs: anomalies that are taken as known, at most.", min=1)
+    ] = 20,
     window: Annotated[int, typer.Option("--window", help="Of --series: steps of a window.", min=4, max=10**5)] = 64,
     embedder: Annotated[
         str | None,
-        typer.Option("--embedder", help="Of --series (spectral_windows) and --events (event_counts): what judges see."),
+        typer.Option(
+            "--embedder",
+            help="What judges see: of --series spectral_windows, --events event_counts, --graphs weisfeiler_lehman.",
+        ),
     ] = None,
     generator: Annotated[
-        list[str] | None, typer.Option("--generator", help="Try only this one (repeat for more).")
+        list[str] | None, typer.Option("--generator", help="Try only this one, NAME or NAME:KIND (repeat for more).")
     ] = None,
     strength: Annotated[
         list[float] | None,
@@ -86,7 +98,9 @@ def suggest(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option("--count", help="Rows, windows or sequences a batch (100), or images (30).", min=2, max=10**9),
+        typer.Option(
+            "--count", help="Rows, windows, sequences or graphs a batch (100), or images (30).", min=2, max=10**9
+        ),
     ] = None,
     anomalous: Anomalous = None,
     index: Index = None,
@@ -101,7 +115,8 @@ def suggest(
     """Find the generator and strength whose rows are worth training on.
 
     Writes suggestions.csv (the ranking), best.parquet (the best batch's kept rows; for images the folder best,
-    for windows best.npz, for event sequences best.jsonl), report.html and run.json into --out.
+    for windows best.npz, for event sequences best.jsonl, for graphs the folder best), report.html and run.json into
+    --out.
     """
     from assay.core.files import new_folder
     from assay.core.progress import silence
@@ -115,19 +130,28 @@ def suggest(
 
     start = time.perf_counter()
     for name in generator or ():
-        system(name, "generator")
+        system(name.partition(":")[0], "generator")
     given = [
         name
-        for name, value in {"--train": train, "--images": images, "--series": series, "--events": events}.items()
+        for name, value in {
+            "--train": train,
+            "--images": images,
+            "--series": series,
+            "--events": events,
+            "--graphs": graphs,
+        }.items()
         if value
     ]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)}: give one of them")
-    if series is not None or events is not None:
+    if series is not None or events is not None or graphs is not None:
         options = {
             "generators": generator, "strengths": tuple(strength or STRENGTHS), "count": count or 100,
             "subsets": subsets, "seed": seed, "jobs": jobs, "overwrite": overwrite, "quiet": quiet, "json": as_json,
         }  # fmt: skip
+        if graphs is not None:
+            suggest_graphs(graphs, out, normal, known, embedder or "weisfeiler_lehman", options)
+            return
         if events is not None:
             suggest_events(events, out, embedder or "event_counts", options)
             return
@@ -142,7 +166,7 @@ def suggest(
         )  # fmt: skip
         return
     if train is None or label is None:
-        missing = "--train (a table), --images, --series or --events" if train is None else "--label"
+        missing = "--train (a table), --images, --series, --events or --graphs" if train is None else "--label"
         raise InputError(f"{missing} is missing")
     count = count or 100
     overwrite = settle_folder(out, overwrite, FILES, (train,))

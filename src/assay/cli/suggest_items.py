@@ -1,4 +1,4 @@
-"""`assay suggest` for windows of series and for event sequences: the ranking, and what the anomalies look like."""
+"""`assay suggest` for windows of series, event sequences and graphs: the ranking, and what the anomalies look like."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import typer
 from assay.cli.common import check_classes, command_line, echo_json, print_table, settle_folder, versions, write_json
 
 #: What the folder holds.
-FILES = ("suggestions.csv", "best.npz", "best.jsonl", "report.html", "run.json")
+FILES = ("suggestions.csv", "best.npz", "best.jsonl", "best", "report.html", "run.json")
 #: Normal windows that the judge sees at most: neighbouring ones tell it little new.
 MOST = 1_500
 #: Items that the page shows of a kind.
 SHOWN = 6
+#: Generators in the chart, the first of the ranking: more lines cannot be told apart.
+LINES = 8
 
 
 def suggest_series(
@@ -100,6 +102,42 @@ def suggest_events(path: Path, out: Path, embedder: str, options: dict[str, Any]
     _suggest("--events", "sequences", path, out, read, draw, write, chosen, options)
 
 
+def suggest_graphs(
+    path: Path, out: Path, normal: int | None, known: int, embedder: str, options: dict[str, Any]
+) -> None:
+    """Rank generators of anomalous graphs, every kind of each, for a class of a labelled set."""
+    import numpy as np
+
+    from assay.cli.common import system
+    from assay.cli.graphs import read_labelled
+    from assay.core.validation import InputError
+    from assay.datasets.graphs import write_graphs
+    from assay.quality.eap import ExpectedAnomalyPosterior
+    from assay.report.graphs import picture_of_graph
+    from assay.training.suggest import every_kind
+
+    def read(rng: Any) -> tuple[Any, Any, Any]:
+        data, labels = read_labelled(path, normal, usual=True)
+        normals, others = (rng.permutation(np.flatnonzero(labels == value)) for value in (0, 1))
+        rows = np.concatenate([np.sort(normals[:MOST]), np.sort(others[:known])])
+        return data.graphs[rows], labels[rows], None
+
+    def draw(item: Any, title: str, names: Any, touched: Any = None) -> str:
+        return picture_of_graph(item, title, touched)
+
+    def write(best: Any, folder: Path) -> None:
+        kept = best.auxiliary.X[best.kept]
+        write_graphs(folder / "best", kept, np.ones(len(kept), dtype=np.int64))
+
+    chosen = system(embedder, "embedder")
+    if chosen.data != "graphs":
+        raise InputError(f"--embedder {embedder} takes {chosen.data}, not graphs")
+    options = options | {"generators": options["generators"] or every_kind("graphs"), "normal": normal, "known": known}
+    # Judge, ranking and embedding: the best of those tried on other sets than those of results/graphs_suggest.md.
+    judge = ExpectedAnomalyPosterior()
+    _suggest("--graphs", "graphs", path, out, read, draw, write, chosen, options, judge, "coverage")
+
+
 def _suggest(
     option: str,
     kind: str,
@@ -110,7 +148,10 @@ def _suggest(
     write: Callable[[Any, Path], None],
     embedder: Any,
     options: dict[str, Any],
+    judge: Any = None,
+    rank: str = "lift",
 ) -> None:
+    """Rank, and write what was found; the usual judge of items is EAP with neighbours and a smooth density."""
     import numpy as np
 
     from assay.cli.suggest import COLUMNS
@@ -123,9 +164,8 @@ def _suggest(
 
     start = clock.perf_counter()
     overwrite = settle_folder(out, options["overwrite"], FILES, (path,))
-    judge = ExpectedAnomalyPosterior(
-        detector=KNN(), density="smooth", n_subsets=options["subsets"], n_jobs=options["jobs"]
-    )
+    judge = judge or ExpectedAnomalyPosterior(detector=KNN(), density="smooth")
+    judge.set_params(n_subsets=options["subsets"], n_jobs=options["jobs"])
     with silence(options["quiet"]), new_folder(out, overwrite=overwrite, name="--out") as folder:
         items, labels, names = read(np.random.default_rng(options["seed"]))
         check_classes(labels, f"{option} {path}", min_normals=judge.min_neighbors + 2, min_anomalies=1, minority=True)
@@ -137,7 +177,7 @@ def _suggest(
             n=options["count"],
             judge=judge,
             embedder=embedder,
-            rank="lift",
+            rank=rank,
             random_state=options["seed"],
         )
         rows = [suggestion.row() for suggestion in suggestions]
@@ -197,6 +237,8 @@ def _page(
         ]
         for what, value in (("Normal", 0), ("Anomalous", 1))
     }
+    shown = {one.generator for one in ranked[:LINES]}
+    lines = [suggestion.row() for suggestion in suggestions if suggestion.generator in shown]
     return FindingsPage(
         title=f"Best of {len(suggestions)} generators and strengths: {where}",
         over=f"which synthetic {kind} are worth training on",
@@ -215,8 +257,9 @@ def _page(
             "kept": int(best.kept.sum()),
         },
         charts={
-            "Too little strength looks normal, too much looks like nothing that occurs: the best lies between.": (
-                suggestion_chart([suggestion.row() for suggestion in suggestions], prior) or ""
+            "Too little strength looks normal, too much looks like nothing that occurs: the best lies between."
+            + (f" The first {LINES} of {len(first)} generators." if len(first) > LINES else ""): (
+                suggestion_chart(lines, prior) or ""
             )
         },
         drawings={
@@ -234,4 +277,6 @@ def _touched(auxiliary: Any, row: int) -> Any:
     """Return which entries of an item were meant to change."""
     if hasattr(auxiliary.X, "offsets"):
         return auxiliary.touched[auxiliary.X.offsets[row] : auxiliary.X.offsets[row + 1]]
+    if hasattr(auxiliary.X, "nodes"):
+        return auxiliary.touched[auxiliary.X.nodes[row] : auxiliary.X.nodes[row + 1]]
     return auxiliary.touched[row]

@@ -213,6 +213,8 @@ def _from_adjacency(graph: Any, name: str) -> tuple[Any, Any, Any]:
         raise InputError(f"{name}: the adjacency matrix has shape {matrix.shape}, give it as many rows as columns")
     if matrix.dtype.kind not in "biuf":
         raise InputError(f"{name}: the adjacency matrix holds {matrix.dtype}: give numbers")
+    if x is not None and (not hasattr(x, "__len__") or len(x) != matrix.shape[0]):
+        raise InputError(f"{name}: x is {told(x)} for {matrix.shape[0]} nodes: give a row of numbers for each")
     x = np.empty((matrix.shape[0], 0)) if x is None else x
     return x, np.stack([matrix.row, matrix.col]), matrix.data
 
@@ -223,6 +225,7 @@ def _checked(x: Any, edges: Any, weights: Any, name: str) -> Graph:
         x = np.asarray(x, dtype=np.float64)
         ends = np.asarray(edges)
         ends = ends.reshape(2, 0) if ends.size == 0 else ends
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be read as arrays of numbers: {error}") from error
     if x.ndim != 2 or len(x) == 0:
@@ -232,7 +235,6 @@ def _checked(x: Any, edges: Any, weights: Any, name: str) -> Graph:
     if ends.size and not 0 <= ends.min() <= ends.max() < len(x):
         raise InputError(f"{name}: an edge ends at node {ends.max() if ends.min() >= 0 else ends.min()} of {len(x)}")
     if weights is not None:
-        weights = np.asarray(weights, dtype=np.float64)
         if weights.shape != ends.shape[1:]:
             raise InputError(f"{name}: weights has shape {weights.shape}: give one for each of {ends.shape[1]} edges")
         if not (np.isfinite(weights) & (weights >= 0)).all():

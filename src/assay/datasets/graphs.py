@@ -83,7 +83,9 @@ def load_graphs(
         raise InputError(f"{path.name}_A.txt: every line is two nodes from 1 to {len(owner)}")
     if edges.size and (owner[edges[:, 0]] != owner[edges[:, 1]]).any():
         raise InputError(f"{path.name}_A.txt has an edge between two graphs")
-    known = np.unique(labels) if labels is not None and kinds is None else np.asarray(kinds or (), dtype=float)
+    known = np.empty(0)
+    if labels is not None:
+        known = np.unique(labels) if kinds is None else np.asarray(kinds, dtype=np.float64)
     parts: list[Floats] = [] if labels is None else [(labels[:, :1] == known).astype(np.float64)]
     parts += [] if attributes is None else [attributes]
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(owner), 0))
@@ -128,3 +130,34 @@ def _numbers(folder: Path, kind: str, required: bool = False) -> Any:
     if not np.isfinite(values).all():
         raise InputError(f"{path.name} holds a value that is missing or not finite")
     return values
+
+
+def write_graphs(folder: str | os.PathLike[str], graphs: Graphs, classes: Ints) -> None:
+    """Write a set in the TU layout, so that `load_graphs` reads the same graphs: the nodes' numbers are attributes.
+
+    Parameters
+    ----------
+    folder : path
+        A new folder; its name is the set's.
+    graphs : Graphs
+        n graphs; their weights are all 1, as the layout has none.
+    classes : array of int of shape (n,)
+        The class of each.
+
+    Raises
+    ------
+    InputError
+        If a weight is not 1.
+    """
+    if (graphs.weights != 1).any():
+        raise InputError("graphs have weights other than 1, for which the TU layout has no place")
+    path = Path(folder)
+    path.mkdir()
+    for kind, table in {
+        "A": graphs.edges.T + 1,
+        "graph_indicator": graphs.graph_of_node[:, None] + 1,
+        "graph_labels": np.asarray(classes, dtype=np.int64)[:, None],
+        "node_attributes": graphs.x,
+    }.items():
+        lines = (", ".join(map(repr, row)) + "\n" for row in table.tolist())
+        (path / f"{path.name}_{kind}.txt").write_text("".join(lines), encoding="utf-8")

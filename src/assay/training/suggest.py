@@ -12,7 +12,7 @@ not say whether the rows are anomalies of the kind that occurs here. Batches tha
 lift. Where a batch holds few items, as with images, coverage is a count of one or two, and the lift alone
 ranks better.
 
-Images, windows of series, event sequences and other items that are no rows of a table are judged through an
+Images, windows of series, event sequences, graphs and other items that are no rows of a table are judged through an
 embedder: the generators work on the items themselves, everything else on their rows.
 
 No test label is used: the real anomalies handed in serve EAP, the coverage, and the generators that start
@@ -135,13 +135,14 @@ def suggest(
 
     Parameters
     ----------
-    X : array or dataframe of shape (n, d), images, windows (n, L, C) or event sequences
+    X : array or dataframe of shape (n, d), images, windows (n, L, C), event sequences or graphs
         Real rows, or real items if there is an embedder.
     y : array of shape (n,)
         0 normal, 1 anomaly (at least one).
     generators : sequence of str or Generator, optional
         Names in the catalogue or instances; by default every generator of the data's kind (those that start
-        from real anomalies only where there are at least two).
+        from real anomalies only where there are at least two). ``"name:kind"`` is one kind alone of a generator that
+        has several; `every_kind` lists them.
     strengths : sequence of float, default (.25, .5, 1, 2, 4)
         The ladder; 1 is each generator's published setting.
     n : int, default 100
@@ -149,8 +150,8 @@ def suggest(
     judge : ExpectedAnomalyPosterior, optional
         Unfitted; the default one if not given.
     embedder : Embedder, optional
-        Unfitted; what turns items into rows: `PatchEmbedder()`, `SpectralWindows()`, `EventCounts()`. Without it
-        `X` is a table.
+        Unfitted; what turns items into rows: `PatchEmbedder()`, `SpectralWindows()`, `EventCounts()`,
+        `GraphStatistics()`. Without it `X` is a table.
     rank : {"coverage", "lift"}, default "coverage"
         Sort by lift times coverage, or by lift.
     random_state : None, int or numpy.random.Generator
@@ -240,14 +241,36 @@ def _resolve(generators: Sequence[Any] | None, kind: str, n_anomalies: int) -> l
         if isinstance(generator, Generator):
             named.append((type(generator).__name__, generator))
             continue
+        name, separator, own = str(generator).partition(":")
         try:
-            entry = find(str(generator), "generator")
+            entry = find(name, "generator")
         except KeyError as error:
             raise InputError(f"generators: {error.args[0]}") from error
         if entry.data != kind:
             raise InputError(f"generators: {entry.name} makes anomalies among {entry.data}, these are {kind}")
-        named.append((entry.name, load_class(entry)()))
+        cls = load_class(entry)
+        if separator and own not in _kinds(cls):
+            raise InputError(f"generators: {name} has no kind {own!r}: {' or '.join(_kinds(cls)) or 'it has none'}")
+        named.append((str(generator), cls(kind=own) if separator else cls()))
     return named
+
+
+def every_kind(data: str) -> list[str]:
+    """Return the names of all generators of a kind of data, ``"name:kind"`` where one has several kinds.
+
+    Examples
+    --------
+    >>> every_kind("events")[-2:]
+    ['event_edits:splice', 'unlikely_events']
+    """
+    classes = [(entry.name, load_class(entry)) for entry in of_role("generator", data)]
+    return [f"{name}:{kind}" if kind else name for name, cls in classes for kind in _kinds(cls) or ("",)]
+
+
+def _kinds(cls: Any) -> tuple[str, ...]:
+    """Return the values of a generator's parameter `kind`."""
+    kinds: tuple[str, ...] = cls.KINDS if "kind" in cls._get_param_names() and hasattr(cls, "KINDS") else ()
+    return kinds
 
 
 def _check_sequence(values: Any, name: str, what: str) -> None:

@@ -1,0 +1,93 @@
+"""`assay audit topology`: what a saved detector cannot hold, and what it would not notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assay.cli.common import (
+    Drop,
+    Index,
+    Json,
+    Overwrite,
+    Quiet,
+    Seed,
+    blaming,
+    command_line,
+    data_record,
+    echo_json,
+    same_columns,
+    settle_file,
+)
+
+app = typer.Typer(help="Audit a saved detector.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _audits() -> None:
+    """Audit a saved detector."""
+
+
+@app.command("topology")
+def topology(
+    model: Annotated[Path, typer.Argument(help="Folder that `assay fit` saved, e.g. of an autoencoder.")],
+    table: Annotated[Path, typer.Argument(help="Normal rows: .csv, .parquet or .npz (X).")],
+    out: Annotated[Path, typer.Option("--out", help="Page to write: .html.")],
+    label: Annotated[str | None, typer.Option("--label", help="Column of labels: anomalies (1) are left out.")] = None,
+    index: Index = None,
+    drop: Drop = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="How often it is trained anew.", min=0, max=1000)] = 5,
+    regions: Annotated[int, typer.Option("--regions", help="Regions left out of training in turn.", min=0)] = 3,
+    rate: Annotated[float, typer.Option("--rate", help="Share of normal rows that counts as false alarms.")] = 0.05,
+    rows: Annotated[int, typer.Option("--rows", help="Rows that are looked at, by chance.", min=30)] = 5000,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find where a detector must fail on normal rows and which gaps it would not notice; write a page about it."""
+    import numpy as np
+
+    from assay.core.progress import silence
+    from assay.core.store import load
+    from assay.core.tables import read_table
+    from assay.core.validation import InputError
+    from assay.explain.topology import TopologyAuditor
+    from assay.report.topology import topology_report
+
+    overwrite = settle_file(out, overwrite, (".html",), table)
+    detector: Any = load(model)
+    if not hasattr(detector, "anomaly_score"):
+        raise InputError(f"{model} holds a {type(detector).__name__}, which gives no anomaly scores")
+    read = read_table(table, label=label, index=index, drop=drop or (), argument="TABLE")
+    named = hasattr(detector, "feature_names_in_")
+    expected = [str(name) for name in getattr(detector, "feature_names_in_", range(detector.n_features_in_))]
+    same_columns(read, str(table), expected, f"the model {model}", named)
+    X = read.X if read.y is None else read.X[read.y != 1]
+    if len(X) > rows:
+        X = X[np.sort(np.random.default_rng(seed).choice(len(X), rows, replace=False))]
+    with silence(quiet), blaming(str(table)):
+        audit = TopologyAuditor(detector, rate=rate, random_state=seed).run(X, remove=regions, seeds=seeds)
+    record = {"command": command_line(), "seed": seed, "data": data_record(table=table)}
+    topology_report(audit, out, title=f"What {model.name} cannot hold", run=record)
+    summary = {
+        "verdict": audit.verdict,
+        "dimension": audit.whole_dimension,
+        "latent": audit.latent,
+        "betti": audit.betti,
+        "latent_betti": audit.latent_betti,
+        "seams": len(audit.seams),
+        "proved_error": max([0.0, *(twins.proved for twins in audit.twins)]),
+        "alarms_at_seams": audit.alarm_share,
+        "flip_rate": audit.flip_rate,
+        "blind_regions": len(audit.blind_regions),
+        "out": str(out),
+    }
+    if as_json:
+        echo_json(summary)
+    elif not quiet:
+        for sentence in (audit.verdict, *audit.advice):
+            typer.echo(sentence)
+        typer.echo(f"written: {out}")

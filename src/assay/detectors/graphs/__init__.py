@@ -1,0 +1,1 @@
+"""Detectors of anomalous graphs: an item is a graph."""
