@@ -4,6 +4,7 @@ The marginal rivals take their short cut here; test_rivals_with_models.py holds 
 """
 
 SMALL = {
+    "slad": {"epochs": 12, "width": 32, "hidden": 32, "learning_rate": 3e-3},
     "leave_one_out": {"metric": "brier", "refit": False},
     "data_shapley": {"budget": 4, "metric": "brier", "refit": False},
     "beta_shapley": {"budget": 4, "metric": "brier", "refit": False},
@@ -13,6 +14,7 @@ SMALL = {
     "dvrl": {"budget": 20, "metric": "brier"},
     "data_oob": {"budget": 40},
     "glass_features": {"hidden": 16, "n_updates": 5},
+    "hypersphere": {"latent": 64, "hidden": 200, "pretrain_epochs": 10, "epochs": 10},
     "contamination_posterior": {"n_draws": 500, "max_attempts": 1},
 }
 
@@ -29,6 +31,7 @@ SMALL_IMAGES = {
     "patch_embedder": {"image_size": 64, "n_patches": 500},
     "mean_shifted_contrastive": {"image_size": 64, "epochs": 1},
     "outlier_exposure": {"image_size": 64, "epochs": 20},
+    "image_hypersphere": {"latent": 16, "epochs": 5},
 }
 
 #: The same for detectors of series.
@@ -55,4 +58,11 @@ SMALL_SERIES = {
 SMALL_EVENTS = {
     "oc4seq": {"embedding": 16, "hidden": 16, "epochs": 6},
     "next_event": {"score": "likelihood", "hidden": 32, "layers": 1, "epochs": 20, "learning_rate": 5e-3},
+}
+
+#: The same for systems of graphs.
+SMALL_GRAPHS = {
+    "graph_hypersphere": {"epochs": 10, "batch_size": 50},
+    "rqgnn": {"hidden": 16, "filters": 2, "terms": 3, "epochs": 15, "batch_size": 32},
+    "graph_gin": {"hidden": 16, "epochs": 15, "batch_size": 32},
 }

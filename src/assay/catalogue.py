@@ -26,7 +26,8 @@ class Entry(NamedTuple):
         detector, calibrator, generator, embedder or quality.
     data : str
         Kind of data it takes: tables (or anything embedded into a table), images, series (an item is a time step),
-        windows of series, events (an item is a sequence) or scores.
+        windows of series, events (an item is a sequence), graphs (an item is a graph), sets (an item is a set of rows) or
+        scores.
     labels : str
         What it learns from: none, normals, normals+anomalies.
     summary : str
@@ -56,6 +57,7 @@ _PICTURES = "assay.detectors.images"
 _IMAGES = "assay.generators.images"
 _SERIES = "assay.detectors.series"
 _EVENTS = "assay.detectors.events"
+_GRAPHS = "assay.detectors.graphs"
 _WINDOWS = "assay.generators.series"
 
 # fmt: off
@@ -86,6 +88,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("hbos", f"{_TABULAR}.marginals:HBOS", "detector", "tables", "normals", "Histogram densities of each feature, summed", "Goldstein and Dengel, KI 2012"),
     Entry("mahalanobis", f"{_TABULAR}.gaussian:Mahalanobis", "detector", "tables", "normals", "Distance to the mean in units of the covariance"),
     Entry("noise_contrastive", f"{_TABULAR}.noise_contrastive:NoiseContrastive", "detector", "tables", "normals", "Density by telling normals from generated noise", "Gutmann and Hyvärinen, AISTATS 2010"),
+    Entry("slad", f"{_TABULAR}.slad:SLAD", "detector", "tables", "normals", "A network ranks lifted pieces of a row by their size", "Xu et al., ICML 2023, arXiv 2305.16114"),
     Entry("classifier", f"{_TABULAR}.adapters:ClassifierDetector", "detector", "tables", "normals+anomalies", "Any scikit-learn classifier, calibrated by cross-validation"),
     Entry("quantile", "assay.calibration.quantile:Quantile", "calibrator", "scores", "none", "Flags a fixed share of the training rows"),
     Entry("false_alarm_rate", "assay.calibration.false_alarm_rate:FalseAlarmRate", "calibrator", "scores", "normals", "Keeps the false-alarm rate on fresh normal rows under a target"),
@@ -148,11 +151,37 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("transitions", f"{_EVENTS}.transitions:Transitions", "detector", "events", "normals", "Improbable steps of a first-order Markov chain", "", "", True),
     Entry("image_embedder", "assay.embedders.images:ImageEmbedder", "embedder", "images", "none", "Pooled feature maps of a pretrained network", "", "images"),
     Entry("patch_embedder", "assay.embedders.images:PatchEmbedder", "embedder", "images", "normals", "The most unusual patch of an image", "", "images"),
+    Entry("galaxy_shapes", "assay.embedders.galaxies:GalaxyShapes", "embedder", "images", "normals", "Ellipse fits at several levels of brightness, Hu's moments, power spectrum", "Lochner and Bassett, Astronomy and Computing 2021, arXiv 2010.11202", "images"),
     Entry("raw_windows", "assay.embedders.series:RawWindows", "embedder", "windows", "normals", "The values of a window, standardised by training"),
     Entry("spectral_windows", "assay.embedders.series:SpectralWindows", "embedder", "windows", "normals", "Power in bands of frequency, level, size, slope, extremes"),
     Entry("random_convolutions", "assay.embedders.series:RandomConvolutions", "embedder", "windows", "normals", "Responses of random dilated kernels: ROCKET", "Dempster et al., DMKD 2020, arXiv 1910.13051"),
     Entry("event_counts", "assay.embedders.events:EventCounts", "embedder", "events", "normals", "Counts of events and of pairs of neighbours"),
     Entry("event_vectors", "assay.embedders.events:EventVectors", "embedder", "events", "normals", "Events by the company they keep", "Levy and Goldberg, NeurIPS 2014"),
+    Entry("rqgnn", f"{_GRAPHS}.rqgnn:RQGNN", "detector", "graphs", "normals+anomalies", "Rayleigh quotients and learned spectral filters of labelled graphs", "Dong et al., ICLR 2024, arXiv 2310.02861", "deep"),
+    Entry("graph_gin", f"{_GRAPHS}.gin:GINClassifier", "detector", "graphs", "normals+anomalies", "A graph isomorphism network with sum pooling, trained on labelled graphs", "Xu et al., ICLR 2019, arXiv 1810.00826", "deep"),
+    Entry("node_outliers", "assay.generators.graphs:NodeOutliers", "generator", "graphs", "normals", "Nodes that become a clique, or get the numbers of one unlike them", "Ding et al., SDM 2019"),
+    Entry("graph_views", "assay.generators.graphs:GraphViews", "generator", "graphs", "normals", "GraphCL's views: nodes or edges gone, a part alone, numbers masked", "You et al., NeurIPS 2020, arXiv 2010.13902"),
+    Entry("graph_rewiring", "assay.generators.graphs:GraphRewiring", "generator", "graphs", "normals", "Edges swapped, added at random or between communities, communities merged"),
+    Entry("graph_motifs", "assay.generators.graphs:GraphMotifs", "generator", "graphs", "normals", "A clique, cycle or star of new nodes hangs on the graph"),
+    Entry("feature_shuffle", "assay.generators.graphs:FeatureShuffle", "generator", "graphs", "normals", "The same numbers at other nodes"),
+    Entry("on_graphs", "assay.detectors.graphs.on_graphs:OnGraphs", "detector", "graphs", "normals", "Any detector of tables, on embedded graphs"),
+    Entry("graph_size", "assay.detectors.graphs.on_graphs:GraphSize", "detector", "graphs", "normals", "Distance to the mean size and density: the floor"),
+    Entry("wl_neighbours", "assay.detectors.graphs.on_graphs:WLNeighbours", "detector", "graphs", "normals", "Distance to the k-th nearest graph by Weisfeiler-Lehman subtrees", "Shervashidze et al., JMLR 2011"),
+    Entry("graph_statistics", "assay.embedders.graphs:GraphStatistics", "embedder", "graphs", "none", "Sizes, degrees, triangles, spectral moments, smoothness of the nodes' numbers"),
+    Entry("weisfeiler_lehman", "assay.embedders.graphs:WeisfeilerLehman", "embedder", "graphs", "normals", "Counts of subtrees", "Shervashidze et al., JMLR 2011"),
+    Entry("random_gin", "assay.embedders.random_gin:RandomGIN", "embedder", "graphs", "normals", "Features of an untrained graph network", "Thompson et al., ICLR 2022, arXiv 2201.09871", "deep"),
+    Entry("odd_one_out", "assay.detectors.sets.odd_one_out:OddOneOut", "detector", "sets", "normals", "Equivariant layers find the member that does not belong", "Zaheer et al., NeurIPS 2017, arXiv 1703.06114", "deep", True),
+    Entry("set_classifier", "assay.detectors.sets.deep_sets:SetClassifier", "detector", "sets", "normals+anomalies", "A network on the pooled features of the members, shown both kinds of sets", "Zaheer et al., NeurIPS 2017, arXiv 1703.06114", "deep"),
+    Entry("one_class_sets", "assay.detectors.sets.deep_sets:OneClassSets", "detector", "sets", "normals", "Pooled features of the members near a centre", "Zaheer et al., NeurIPS 2017, arXiv 1703.06114", "deep"),
+    Entry("mean_member_distance", "assay.detectors.sets.pointwise:MeanMemberDistance", "detector", "sets", "normals", "Mahalanobis distance of the members, averaged: the baseline", "", "", True),
+    Entry("foreign_members", "assay.generators.sets:ForeignMembers", "generator", "sets", "normals", "Members of another set in the place of a set's own", "Zaheer et al., NeurIPS 2017, arXiv 1703.06114"),
+    Entry("proportion_shift", "assay.generators.sets:ProportionShift", "generator", "sets", "normals", "Usual members in unusual proportions"),
+    Entry("member_noise", "assay.generators.sets:MemberNoise", "generator", "sets", "normals", "Gaussian noise on every member: the floor"),
+    Entry("set_statistics", "assay.embedders.sets:SetStatistics", "embedder", "sets", "normals", "Mean, deviation and quantiles of the members, and the size"),
+    Entry("random_deep_sets", "assay.embedders.sets:RandomDeepSets", "embedder", "sets", "normals", "Mean of random cosines of the members", "Rahimi and Recht, NeurIPS 2007"),
+    Entry("graph_hypersphere", f"{_GRAPHS}.hypersphere:GraphHypersphere", "detector", "graphs", "normals", "DOHSC, DO2HSC: a ball or a shell around orthogonal embeddings of graphs", "Zhang et al., ICLR 2024, arXiv 2302.06430", "deep"),
+    Entry("hypersphere", f"{_TABULAR}.hypersphere:Hypersphere", "detector", "tables", "normals", "DOHSC, DO2HSC: a ball or a shell around orthogonal embeddings of rows", "Zhang et al., ICLR 2024, arXiv 2302.06430", "deep"),
+    Entry("image_hypersphere", f"{_PICTURES}.hypersphere:ImageHypersphere", "detector", "images", "normals", "DOHSC, DO2HSC: a ball or a shell around orthogonal embeddings of whole images", "Zhang et al., ICLR 2024, arXiv 2302.06430", "images"),
 )
 # fmt: on
 
