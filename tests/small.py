@@ -14,6 +14,7 @@ SMALL = {
     "dvrl": {"budget": 20, "metric": "brier"},
     "data_oob": {"budget": 40},
     "glass_features": {"hidden": 16, "n_updates": 5},
+    "autoencoder": {"latent": 3, "hidden": (32,), "steps": 500, "learning_rate": 5e-3},
     "hypersphere": {"latent": 64, "hidden": 200, "pretrain_epochs": 10, "epochs": 10},
     "contamination_posterior": {"n_draws": 500, "max_attempts": 1},
 }

@@ -256,6 +256,8 @@ def test_radii_of_the_shell_are_those_after_the_warm_up_and_the_frozen_projectio
     assert found.radii == pytest.approx(radii_of(warm.distances, "shell", 0.05), rel=1e-3)
     assert len(found.losses) == 23 and not found.collapsed
     assert head.centre.abs().min() >= 0.1 - 1e-9
+    _, ball = compressed(build(), x, region="ball", epochs=23)
+    assert not np.allclose(ball.distances, found.distances, rtol=1e-3), "after the warm-up the shell has its own loss"
     with torch.no_grad():
         Z = network(x.double())
         torch.testing.assert_close((Z @ head.weight).T @ (Z @ head.weight) / 200, torch.eye(4, dtype=torch.float64))

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from assay.cli import bench, catalogue, demo, detect, generate, rank, review, series, suggest
+from assay.cli import audit, bench, catalogue, demo, detect, generate, rank, review, series, suggest
 
 #: What Typer raises for a wrong option or argument (it once came from Click, and now brings its own).
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -34,6 +34,7 @@ app.command("list")(catalogue.list_systems)
 app.command("info")(catalogue.info)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:
