@@ -256,8 +256,10 @@ def test_radii_of_the_shell_are_those_after_the_warm_up_and_the_frozen_projectio
     assert found.radii == pytest.approx(radii_of(warm.distances, "shell", 0.05), rel=1e-3)
     assert len(found.losses) == 23 and not found.collapsed
     assert head.centre.abs().min() >= 0.1 - 1e-9
+    # After the warm-up the shell has a loss of its own: fewer items lie outside, and nearer, than the ball leaves there.
     _, ball = compressed(build(), x, region="ball", epochs=23)
-    assert not np.allclose(ball.distances, found.distances, rtol=1e-3), "after the warm-up the shell has its own loss"
+    outside = [np.abs(one.distances - np.clip(one.distances, *found.radii)).mean() for one in (found, ball)]
+    assert outside[0] < 0.8 * outside[1]
     with torch.no_grad():
         Z = network(x.double())
         torch.testing.assert_close((Z @ head.weight).T @ (Z @ head.weight) / 200, torch.eye(4, dtype=torch.float64))
@@ -435,6 +437,10 @@ def test_the_autoencoder_gives_pictures_back_and_pretraining_moves_the_encoder()
     images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
     with_it, without = (
         ImageHypersphere(**QUICK_IMAGES | {"pretrain_epochs": epochs, "epochs": 0}).fit(images) for epochs in (1, 0)
+    )
+    assert not np.allclose(with_it.network_["0.weight"], without.network_["0.weight"])
+    with_it, without = (
+        Hypersphere(**QUICK_ROWS | {"pretrain_epochs": epochs, "epochs": 0}).fit(np.eye(12)) for epochs in (1, 0)
     )
     assert not np.allclose(with_it.network_["0.weight"], without.network_["0.weight"])
 

@@ -120,6 +120,7 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
             "name": review.items.names[item],
             "shown": review.items.show(item),
             "scores": review.scores(item),
+            "why": review.why(item),
             "mine": said.get(who),
             "others": {name: value for name, value in said.items() if name != who},
             "verdict": meta.get("verdict") if meta.get("verdict") in VERDICTS else None,

@@ -105,6 +105,8 @@ class Prepared:
         Items that could not be read, and why.
     meta : pyarrow.Table or None
         A row an item.
+    detector : Detector or None
+        What scored the features, where these are a table's own columns: its scores can be explained by them.
     """
 
     items: Items
@@ -114,6 +116,7 @@ class Prepared:
     places: Any
     failed: dict[str, str]
     meta: pa.Table | None
+    detector: Any
 
 
 class Project:
@@ -193,14 +196,17 @@ class Project:
         scaled = self._scaled(features, n_jobs)
         scores = self._scores(items, scaled, n_jobs)
         mapped = self._map(scaled, scores)
+        values = np.load(scaled / "scaled.npy", mmap_mode="r")
+        own = isinstance(items, Rows) and values.shape[1] == len(items.columns) and told.model is None
         return Prepared(
             items,
-            np.load(scaled / "scaled.npy", mmap_mode="r"),
+            values,
             np.load(scores / "scores.npy"),
             np.load(mapped / "rows.npy"),
             np.load(mapped / "places.npy"),
             failed,
             self._meta(len(items)),
+            load(scores / "detector") if own else None,
         )
 
     def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:

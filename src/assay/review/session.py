@@ -200,6 +200,20 @@ class Review:
         near = int(judged[np.argmin(away)])
         return {"item": near, "name": self.items.names[near], "value": self.ranker.labels_[near]}
 
+    def why(self, item: int, most: int = 5) -> list[tuple[str, float]]:
+        """Return the columns that raise an item's detector score most, each with what it adds; empty for other kinds.
+
+        Shapley values against a row that is the mean in every column, see `assay.explain.attribution`.
+        """
+        if self.prepared.detector is None:
+            return []
+        from assay.explain.attribution import attribute
+
+        row = np.asarray(self.prepared.features[[item]], dtype=np.float64)
+        values = attribute(self.prepared.detector, row, np.zeros_like(row), n_orders=3).values[0]
+        order = np.argsort(-values, kind="stable")[:most]
+        return [(self.items.columns[column], float(values[column])) for column in order if values[column] > 0]  # type: ignore[attr-defined]
+
     def meta(self, item: int) -> dict[str, Any]:
         """Return what is known of an item beside itself."""
         table = self.prepared.meta
