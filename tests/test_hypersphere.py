@@ -256,7 +256,7 @@ def test_radii_of_the_shell_are_those_after_the_warm_up_and_the_frozen_projectio
     assert found.radii == pytest.approx(radii_of(warm.distances, "shell", 0.05), rel=1e-3)
     assert len(found.losses) == 23 and not found.collapsed
     assert head.centre.abs().min() >= 0.1 - 1e-9
-    # After the warm-up the shell has a loss of its own: fewer items lie outside, and nearer, than the ball leaves there.
+    # After the warm-up the shell has a loss of its own: less lies outside, and nearer, than the ball leaves there.
     _, ball = compressed(build(), x, region="ball", epochs=23)
     outside = [np.abs(one.distances - np.clip(one.distances, *found.radii)).mean() for one in (found, ball)]
     assert outside[0] < 0.8 * outside[1]
