@@ -238,13 +238,12 @@ alone). Tox21: the naturally rare active class is anomalous; "drawn": 70 / 15 / 
 train, validate and test; "official": the training part trains and validates, the testing part tests, node labels of
 both in one vocabulary. Of the other sets the rarer class is anomalous and drawn down to {RARE:.0%} of the graphs;
 70 / 15 / 15 %. ROC-AUC and average precision are those of the checkpoint with the best validation ROC-AUC, macro-F1
-(anomalous
-where the score is above 0) of the one with the best validation macro-F1. {"; ".join(sizes)}.
+(anomalous where the score is above 0) of the one with the best validation macro-F1. {"; ".join(sizes)}.
 
 Boosting: scikit-learn's gradient boosting with balanced classes, of the number of nodes and edges; of these, how many
 nodes have each degree up to 8, and the sums of the nodes' numbers, which are counts of atoms; of Rayleigh's quotients.
-Networks at their defaults but for the epochs and batches of {BATCH}. The
-paper's ten cancer-screen sets could not be had.
+Networks at their defaults but for the epochs and batches of {BATCH}: the published 512 would be one step an epoch on
+the small sets. The paper's ten cancer-screen sets could not be had.
 """,
         data="TU sets, see SOURCE.md beside them",
     )

@@ -14,8 +14,6 @@ from assay.metrics.comparison import average_ranks, bootstrap_interval, holm, pa
 from assay.report.trial import critical_difference_svg, heat_map_svg, summary, trial_report
 from test_report import HOSTILE, visit
 
-browser = test_report.browser
-
 
 class Tags(test_report.Tags):
     VOID = (*test_report.Tags.VOID, "wbr")
