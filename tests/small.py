@@ -4,6 +4,7 @@ The marginal rivals take their short cut here; test_rivals_with_models.py holds 
 """
 
 SMALL = {
+    "resonant": {"ensemble": 1, "max_iter": 20, "folds": 3},
     "slad": {"epochs": 12, "width": 32, "hidden": 32, "learning_rate": 3e-3},
     "leave_one_out": {"metric": "brier", "refit": False},
     "data_shapley": {"budget": 4, "metric": "brier", "refit": False},

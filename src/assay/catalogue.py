@@ -90,6 +90,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("noise_contrastive", f"{_TABULAR}.noise_contrastive:NoiseContrastive", "detector", "tables", "normals", "Density by telling normals from generated noise", "Gutmann and Hyvärinen, AISTATS 2010"),
     Entry("slad", f"{_TABULAR}.slad:SLAD", "detector", "tables", "normals", "A network ranks lifted pieces of a row by their size", "Xu et al., ICML 2023, arXiv 2305.16114"),
     Entry("autoencoder", f"{_TABULAR}.autoencoder:Autoencoder", "detector", "tables", "normals", "Distance to the reconstruction through a narrow code; plain, spherical, toroidal or two-chart latent space", "Sakurada and Yairi, MLSDA 2014", "deep"),
+    Entry("resonant", f"{_TABULAR}.resonant:ResonantDetector", "detector", "tables", "none", "Too many events of one kind in a window: a classifier against a background template", "Das et al., PRD 2025, arXiv 2411.00085"),
     Entry("classifier", f"{_TABULAR}.adapters:ClassifierDetector", "detector", "tables", "normals+anomalies", "Any scikit-learn classifier, calibrated by cross-validation"),
     Entry("quantile", "assay.calibration.quantile:Quantile", "calibrator", "scores", "none", "Flags a fixed share of the training rows"),
     Entry("false_alarm_rate", "assay.calibration.false_alarm_rate:FalseAlarmRate", "calibrator", "scores", "normals", "Keeps the false-alarm rate on fresh normal rows under a target"),
