@@ -140,3 +140,17 @@ def test_latent_rows_are_gaussian_whatever_m_was(moving):
         assert abs(column.mean()) < 0.15
         assert abs(column.std() - 1) < 0.25
     assert abs(np.corrcoef(m, x[:, 0])[0, 1]) > 0.7
+
+
+def test_an_epochs_normalisation_has_the_statistics_of_all_training_rows(moving):
+    m, x = moving[0][:600], moving[1][:600]
+    seen, context = to_logits(fit_scale(m, x), m, x)
+    settings = {"blocks": 2, "hidden": 8, "epochs": 2, "keep": 1, "batch_size": 50, "learning_rate": 1e-2}
+    [state] = train_flow(seen, context, np.random.default_rng(0), **settings, validation=0.25)
+    train = np.random.default_rng(0).permutation(600)[150:]
+    flow = flow_of(state)
+    with torch.no_grad():
+        mu, alpha = flow.made[0](seen[train], context[train])
+        u = (seen[train] - mu) * (-alpha).exp()
+    torch.testing.assert_close(flow.norm[0].mean, u.mean(dim=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(flow.norm[0].variance, u.var(dim=0, correction=0) + 1e-5, rtol=1e-4, atol=1e-5)

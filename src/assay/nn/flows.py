@@ -8,8 +8,9 @@ A block is autoregressive in the columns and affine in the one it transforms,
     z_i = (x_i - μ_i(x_1 … x_{i-1}, m)) · exp(-α_i(x_1 … x_{i-1}, m)),    log |dz / dx| = -Σ α_i,
 
 with μ and α from one masked network (MADE: ReLU layers whose weights are cut so that output i sees only earlier
-columns; m reaches every hidden unit). After a block comes a batch normalisation, itself an invertible map, and the
-order of the columns is turned round. Densities are one pass a block, samples d passes.
+columns; m reaches every hidden unit). After a block comes a batch normalisation, itself an invertible map (after each
+epoch it gets the statistics of all training rows, as in the published code), and the order of the columns is turned
+round. Densities are one pass a block, samples d passes.
 
 Columns are brought to [0, 1] by their range, through the logit, and to mean 0 and deviation 1 (`to_logits`); a constant
 column is left out, and put back when sampled. m is standardised.
@@ -17,8 +18,9 @@ column is left out, and put back when sampled. m is standardised.
 Defaults are those of the published CATHODE code: 15 blocks, hidden width 128, Adam at 1e-4 with weight decay 1e-6,
 batches of 256, 100 epochs, the 10 epochs of least validation loss kept: samples come from all of them in equal parts,
 densities are their mean. Departures: α is kept within ±5 (5 tanh(α / 5)), so that a row far outside gets a finite
-density; a fifth of the rows validates (the published code has a file of its own for it); values outside the training
-range are clipped to its ends instead of being left out, so that every row gets a score.
+density; a fifth of the rows validates (the published code has a file of its own for it). The logit of a column's ends
+is infinite: instead of leaving such rows out the range is widened by a hundredth, and values beyond it are clipped, so
+that every row gets a score; samples stay within the range.
 
 References: G. Papamakarios, T. Pavlakou, I. Murray: Masked Autoregressive Flow for Density Estimation. NeurIPS 2017,
 arXiv 1705.07057. M. Germain et al.: MADE. ICML 2015, arXiv 1502.03509.
@@ -39,8 +41,8 @@ from assay.nn.state import Arrays, arrays_of, seeded, with_arrays
 
 #: Largest |α|.
 MOST = 5.0
-#: The logit is taken of values within [EDGE, 1 - EDGE].
-EDGE = 1e-6
+#: By which share of its range a column is widened at either end before the logit, which would be infinite there.
+EDGE = 0.01
 
 
 class MADE(nn.Module):
@@ -65,7 +67,7 @@ class MADE(nn.Module):
 
 
 class Normalisation(nn.Module):
-    """Batch normalisation as an invertible map: the batch's own statistics in training, running ones afterwards."""
+    """Batch normalisation as an invertible map: the batch's own statistics in training, those last seen afterwards."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -78,13 +80,12 @@ class Normalisation(nn.Module):
         mean, variance = self.mean, self.variance
         if self.training:
             mean, variance = x.mean(dim=0), x.var(dim=0, correction=0) + 1e-5
-            self.mean.lerp_(mean.detach(), 0.1)
-            self.variance.lerp_(variance.detach(), 0.1)
+            self.mean, self.variance = mean.detach(), variance.detach()
         z = (x - mean) / variance.sqrt() * self.log_scale.exp() + self.shift
         return z, (self.log_scale - variance.log() / 2).sum()
 
     def back(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the rows that are mapped to z by the running statistics."""
+        """Return the rows that are mapped to z by the statistics last seen."""
         return (z - self.shift) * (-self.log_scale).exp() * self.variance.sqrt() + self.mean
 
 
@@ -140,6 +141,7 @@ def to_logits(scale: Arrays, m: Floats, x: Floats) -> tuple[torch.Tensor, torch.
 def from_logits(scale: Arrays, seen: Floats) -> Floats:
     """Return rows (n, d) from what the flow sees, within the training range."""
     share = 1 / (1 + np.exp(-np.clip(seen * scale["deviation"] + scale["mean"], -40.0, 40.0)))
+    share = np.clip(share * (1 + 2 * EDGE) - EDGE, 0.0, 1.0)
     x = np.tile(scale["low"], (len(seen), 1))
     x[:, scale["varies"]] += share * (scale["high"] - scale["low"])[scale["varies"]]
     return x
@@ -148,7 +150,7 @@ def from_logits(scale: Arrays, seen: Floats) -> Floats:
 def _logits(scale: Arrays, x: Floats) -> Floats:
     varies, low, high = scale["varies"], scale["low"], scale["high"]
     with np.errstate(over="ignore"):  # what lies far outside is clipped
-        share = np.clip((x - low)[:, varies] / (high - low)[varies], EDGE, 1 - EDGE)
+        share = (np.clip((x - low)[:, varies] / (high - low)[varies], 0.0, 1.0) + EDGE) / (1 + 2 * EDGE)
     return np.asarray(np.log(share) - np.log1p(-share))
 
 
@@ -210,8 +212,10 @@ def train_flow(
                 loss(flow, x[rows], m[rows], rows).mean().backward()
                 nn.utils.clip_grad_norm_(flow.parameters(), 10.0)
                 optimizer.step()
-            flow.eval()
             with torch.no_grad():
+                # Statistics of a batch or of a few are too coarse: their errors add up over the blocks.
+                flow.latent(x[train], m[train])
+                flow.eval()
                 found = float(loss(flow, x[held], m[held], held).mean())
             best = sorted([*best, (found, epoch, arrays_of(flow))], key=lambda one: one[:2])[:keep]
     return [arrays for *_, arrays in best]
