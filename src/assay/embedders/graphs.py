@@ -46,6 +46,11 @@ MOST_VALUES = 30
 class GraphStatistics(TakesGraphs, Embedder):
     """Sizes, degrees, triangles, spectral moments, means and smoothness of the nodes' numbers.
 
+    Attributes
+    ----------
+    n_features_in_ : int
+        How many numbers a node has.
+
     Examples
     --------
     >>> triangle = (np.ones((3, 3)) - np.eye(3), np.ones((3, 1)))
