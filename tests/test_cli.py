@@ -380,7 +380,15 @@ def test_list_is_the_catalogue(here):
 
 @pytest.mark.parametrize("name", [entry.name for entry in SYSTEMS])
 def test_info_explains_every_system(here, name):
-    assert "Parameters" in good("info", name) or name in ("ecod", "mahalanobis", "median_deviation", "raw_windows")
+    assert "Parameters" in good("info", name) or name in (
+        "ecod",
+        "mahalanobis",
+        "median_deviation",
+        "raw_windows",
+        "graph_size",
+        "graph_statistics",
+        "mean_member_distance",
+    )
     page = json.loads(good("info", name, "--json"))
     assert page["name"] == name and page["signature"].startswith("(")
 
