@@ -32,15 +32,13 @@ FAST = {
     "resonant": {"ensemble": 3, "max_iter": 10, "folds": 5, "validation_fraction": 0.4},
 }
 UNLABELLED = "scikit-learn fits every outlier detector without labels in this check; this one must have them"
+#: What SLAD does not keep, see its module; how far it misses the rate hangs on the machine's arithmetic.
+SLAD_ALARMS = pytest.mark.xfail(strict=False, reason="SLAD raises more false alarms than promised")
+SLAD_BLIND = pytest.mark.xfail(strict=True, reason="rows that are large in every column look normal to SLAD")
 
 
-#: With few epochs; at full length it takes too long here, and was not measured.
-SLAD_UNSTABLE = pytest.mark.xfail(
-    strict=False,
-    reason="networks of two fits of SLAD score differently, so that held-out scores do not stand for the final ones; "
-    "and rows far off in every column can look normal to it",
-)
-PROMISING = [pytest.param(name, marks=SLAD_UNSTABLE) if name == "slad" else name for name in DETECTORS]
+def all_but_slad(mark):
+    return [pytest.param(name, marks=mark) if name == "slad" else name for name in DETECTORS]
 
 
 def detector(system):
@@ -86,7 +84,7 @@ def alarms_on_fresh_normals(model):
     return np.mean(rates)
 
 
-@pytest.mark.parametrize("system", PROMISING)
+@pytest.mark.parametrize("system", all_but_slad(SLAD_ALARMS))
 def test_the_false_alarm_rate_holds_for_every_detector(system):
     rate = alarms_on_fresh_normals(Calibrated(detector(system), FalseAlarmRate(RATE)))
     assert rate <= RATE + SLACK
@@ -125,7 +123,7 @@ def planted():
     return X, np.repeat([0, 1], [200, 20])
 
 
-@pytest.mark.parametrize("system", PROMISING)
+@pytest.mark.parametrize("system", all_but_slad(SLAD_BLIND))
 def test_known_anomalies_do_not_raise_the_threshold(planted, system):
     X, y = planted
     model = Calibrated(detector(system), FalseAlarmRate(RATE), random_state=0).fit(X, y)

@@ -53,6 +53,12 @@ def joined_sets(parts: list[Floats], width: int) -> Sets:
     return Sets(flat, np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]))
 
 
+def member_moments(X: Sets) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of all members' columns, (d,) each; 1 where a column is constant."""
+    centre, spread = X.flat.mean(axis=0), X.flat.std(axis=0)
+    return centre, np.where(spread > 1e-12 * np.abs(centre), spread, 1.0)
+
+
 def as_sets(X: Any, name: str = "X", *, min_sets: int = 1) -> Sets:
     """Return `X` as `Sets` of float64.
 

@@ -57,6 +57,10 @@ CLASSES = (
     "assay.calibration.calibrated:Calibrated",
     "assay.detectors.series.fleet:Fleet",
     "assay.detectors.tabular.adapters:WrappedDetector",
+    *(
+        f"assay.detectors.tabular.resonant:{template}"
+        for template in ("CWoLa", "IAD", "CATHODE", "LaCATHODE", "ANODE", "RANODE")
+    ),
     "assay.nn.map_refiner:MapRefiner",
     "assay.quality.density:Balls",
     "assay.quality.density:SmoothEvidence",

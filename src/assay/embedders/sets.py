@@ -22,16 +22,11 @@ from typing import Any
 import numpy as np
 
 from assay.base import Embedder, TakesSets
-from assay.core.sets import Sets
+from assay.core.sets import Sets, member_moments
 from assay.core.validation import Floats, InputError, check_number, told
 
 #: Members whose features are computed at a time.
 BLOCK = 2**14
-
-
-def _scale(X: Sets) -> tuple[Floats, Floats]:
-    centre, spread = X.flat.mean(axis=0), X.flat.std(axis=0)
-    return centre, np.where(spread > 1e-12 * np.abs(centre), spread, 1.0)
 
 
 def _log_sizes(X: Sets) -> Floats:
@@ -68,7 +63,7 @@ class SetStatistics(TakesSets, Embedder):
             check_number(quantile, "quantiles", low=0.0, high=1.0)
 
     def _fit(self, X: Sets, rng: np.random.Generator) -> None:
-        self.centre_, self.scale_ = _scale(X)
+        self.centre_, self.scale_ = member_moments(X)
 
     def _embed(self, X: Sets) -> Floats:
         scaled = Sets((X.flat - self.centre_) / self.scale_, X.offsets)
@@ -121,7 +116,7 @@ class RandomDeepSets(TakesSets, Embedder):
         check_number(self.width, "width", low=0.0, strict_low=True, high=1e6)
 
     def _fit(self, X: Sets, rng: np.random.Generator) -> None:
-        self.centre_, self.scale_ = _scale(X)
+        self.centre_, self.scale_ = member_moments(X)
         d = X.flat.shape[1]
         self.directions_ = rng.normal(size=(d, self.features)) / (self.width * np.sqrt(d))
 

@@ -331,12 +331,6 @@ def margin_ranking_loss(positive: torch.Tensor, negative: torch.Tensor, margin: 
 # -- from `Sets` to tensors and back, and a training loop -------------------------------------------------------------
 
 
-def moments(X: Sets) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation of all members' columns; 1 where a column is constant."""
-    centre, spread = X.flat.mean(axis=0), X.flat.std(axis=0)
-    return centre, np.where(spread > 1e-12 * np.abs(centre), spread, 1.0)
-
-
 def standardised(X: Sets, centre: Floats, scale: Floats) -> Sets:
     """Return the sets in units of training, cut off at `FARTHEST`."""
     return Sets(np.clip((X.flat - centre) / scale, -FARTHEST, FARTHEST), X.offsets)

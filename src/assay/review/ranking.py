@@ -290,21 +290,23 @@ class ActiveRanker:
         ]
         return np.concatenate(pieces) if pieces else np.empty(0)
 
-    def _relative(self) -> Floats:
+    def _relative(self, rows: Any) -> Floats:
         mean = float(self.distances_.mean(dtype=np.float64))
-        return self.distances_ / (mean if mean > 0 else 1.0)
+        return self.distances_[rows] / (mean if mean > 0 else 1.0)
 
-    def trained_scores(self) -> Floats:
-        """Return the rule's score of every item, (n,), higher = look first."""
+    def trained_scores(self, rows: Any = None) -> Floats:
+        """Return the rule's score of every item (n,), or of those that `rows` numbers; higher = look first."""
+        chosen = slice(None) if rows is None else rows
         if self.predicted_ is None:
-            return self._cold_scores()
+            return self._cold_scores()[chosen]
         if self.method == "neighbours":
-            return neighbour_scores(self.scores_, self.predict(), self._relative(), self.alpha)
+            return neighbour_scores(self.scores_[chosen], self.predict(rows), self._relative(chosen), self.alpha)
         if self.method == "regression":
-            return self.predict()
+            return self.predict(rows)
         best = max(self._trained.values())
         return self._over(
-            lambda block: expected_improvement(*self.predicted_.predict(block, return_std=True), best, self.tradeoff)
+            lambda block: expected_improvement(*self.predicted_.predict(block, return_std=True), best, self.tradeoff),
+            rows,
         )
 
     def _cold_scores(self) -> Floats:
@@ -341,21 +343,18 @@ class ActiveRanker:
         check_number(k, "k", low=1, integer=True)
         if self.predicted_ is None or self.method != "neighbours":
             return self.rank()[: max(0, min(k, len(self.features_) - len(self.labels_)))]
-        relative = self._relative()
-        bound = neighbour_scores(self.scores_, np.full(1, MOST), relative, self.alpha)
+        bound = neighbour_scores(self.scores_, np.full(1, MOST), self._relative(slice(None)), self.alpha)
         bound[list(self.labels_)] = -np.inf
         k = min(k, len(bound) - len(self.labels_))
         if k <= 0:
             return np.empty(0, dtype=np.int64)
         rows = np.argpartition(-bound, min(2 * k, len(bound) - 1))[: 2 * k]
         rows = rows[np.isfinite(bound[rows])]
-        exact = neighbour_scores(self.scores_[rows], self.predict(rows), relative[rows], self.alpha)
+        exact = self.trained_scores(rows)
         kth = np.partition(exact, len(exact) - k)[len(exact) - k]
         rest = np.setdiff1d(np.flatnonzero(bound >= kth), rows)
         rows = np.concatenate([rows, rest])
-        exact = np.concatenate(
-            [exact, neighbour_scores(self.scores_[rest], self.predict(rest), relative[rest], self.alpha)]
-        )
+        exact = np.concatenate([exact, self.trained_scores(rest)])
         return rows[np.lexsort((rows, -exact))][:k]
 
 

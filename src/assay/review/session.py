@@ -23,7 +23,7 @@ from assay.metrics.ranking import rank_weighted_score
 from assay.review.auxiliary import Agreement, agreement_with_quality
 from assay.review.labels import Label, LabelStore
 from assay.review.project import Project
-from assay.review.ranking import METHODS, ActiveRanker, neighbour_scores
+from assay.review.ranking import METHODS, ActiveRanker
 
 #: Items in the queue that are put in order; more are when these were judged.
 HEAD = 20_000
@@ -111,6 +111,8 @@ class Review:
         self._place = np.full(len(self.items), -1, dtype=np.int64)
         self._place[self.prepared.rows] = np.arange(len(self.prepared.rows))
         self._learn()
+        # Whatever must be imported for an explanation should not keep the first reviewer waiting.
+        self.why(0)
 
     def close(self) -> None:
         """Finish writing."""
@@ -180,14 +182,13 @@ class Review:
             score = float(ranker.scores_[item])
             if ranker.predicted_ is None:
                 return {"detector": score, "trained": score, "predicted": None, "near": None}
-            predicted = float(ranker.predict(np.array([item]))[0])
-            trained = predicted
-            if ranker.method == "neighbours":
-                mean = float(ranker.distances_.mean(dtype=np.float64)) or 1.0
-                trained = float(
-                    neighbour_scores([score], [predicted], [ranker.distances_[item] / mean], ranker.alpha)[0]
-                )
-            return {"detector": score, "trained": trained, "predicted": predicted, "near": self._nearest(item)}
+            row = np.array([item])
+            return {
+                "detector": score,
+                "trained": float(ranker.trained_scores(row)[0]),
+                "predicted": float(ranker.predict(row)[0]),
+                "near": self._nearest(item),
+            }
 
     def _nearest(self, item: int) -> dict[str, Any]:
         """Return the judged item nearest to this one: what the learned score rests on."""
@@ -248,8 +249,7 @@ class Review:
         text = text.strip()
         if text.isdecimal() and int(text) < len(self.items):
             return int(text)
-        names = self.items.names
-        return next((item for item in range(len(names)) if names[item] == text), None)
+        return next((item for item, name in enumerate(self.items.names) if name == text), None)
 
     # Saying
 
@@ -302,14 +302,7 @@ class Review:
                 self._selection = None
                 return len(self.items)
             chosen = np.unique(rows[places.astype(np.int64)])
-            ranker = self.ranker
-            values = ranker.scores_[chosen]
-            if ranker.predicted_ is not None:
-                values = ranker.predict(chosen) if ranker.method == "regression" else values
-                if ranker.method == "neighbours":
-                    away = ranker.distances_[chosen] / (float(ranker.distances_.mean(dtype=np.float64)) or 1.0)
-                    values = neighbour_scores(values, ranker.predict(chosen), away, ranker.alpha)
-            self._selection = chosen[np.argsort(-values, kind="stable")].tolist()
+            self._selection = chosen[np.argsort(-self.ranker.trained_scores(chosen), kind="stable")].tolist()
             return len(chosen)
 
     @property
@@ -396,10 +389,7 @@ class Review:
         rows = self.prepared.rows
         with self._lock:
             said = {item: float(np.mean(list(values.values()))) for item, values in self._said.items()}
-            scores = self.ranker.scores_[rows]
-            trained = scores
-            if self.ranker.predicted_ is not None:
-                trained = self.ranker.predict(rows)
+            scores, trained = self.ranker.scores_[rows], self.ranker.trained_scores(rows)
         values = np.full(len(rows), -1.0)
         for item, value in said.items():
             if self._place[item] >= 0:

@@ -39,7 +39,7 @@ from sklearn.covariance import ledoit_wolf
 from torch.nn import functional as F
 
 from assay.base import Detector, TakesSets
-from assay.core.sets import Sets
+from assay.core.sets import Sets, member_moments
 from assay.core.validation import ANOMALY, NORMAL, Floats, InputError, Ints, check_number, check_option
 from assay.nn.sets import (
     LAYERS,
@@ -49,7 +49,6 @@ from assay.nn.sets import (
     check_training,
     check_widths,
     descend,
-    moments,
     standardised,
     tensors,
 )
@@ -188,7 +187,7 @@ class SetClassifier(_OnSets):
         normals, anomalies = int((y == NORMAL).sum()), int((y == ANOMALY).sum())
         if not normals or not anomalies:
             raise InputError(f"y holds {normals} normal sets (0) and {anomalies} anomalies (1): both are needed")
-        self.centre_, self.scale_ = moments(X)
+        self.centre_, self.scale_ = member_moments(X)
         X = self._standard(X)
         target = torch.from_numpy(y.astype(np.float32))
         weight = torch.where(target > 0, len(y) / (2 * anomalies), len(y) / (2 * normals))
@@ -313,7 +312,7 @@ class OneClassSets(_OnSets):
         )
 
     def _fit(self, X: Sets, y: Ints | None, rng: np.random.Generator) -> None:
-        self.centre_, self.scale_ = moments(X)
+        self.centre_, self.scale_ = member_moments(X)
         X = self._standard(X)
         with seeded(rng):
             network = self._shape()

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 
 from assay.base import Localizer, TakesSets
 from assay.core.random import as_generator
-from assay.core.sets import Sets, padded_sets
+from assay.core.sets import Sets, member_moments, padded_sets
 from assay.core.validation import Bools, Floats, InputError, Ints, check_number, check_option
 from assay.nn.sets import (
     POOLS,
@@ -50,7 +50,6 @@ from assay.nn.sets import (
     check_training,
     check_widths,
     descend,
-    moments,
     relative_log_probability,
     standardised,
     tensors,
@@ -245,7 +244,7 @@ class OddOneOut(TakesSets, Localizer):
         self._learn(X if large.all() else X[large], rng, None)
 
     def _learn(self, X: Sets, rng: np.random.Generator, odd: Bools | None) -> None:
-        self.centre_, self.scale_ = moments(X)
+        self.centre_, self.scale_ = member_moments(X)
         X = standardised(X, self.centre_, self.scale_)
         labels = None if odd is None else Sets(odd[:, None].astype(np.float64), X.offsets)
         ever_odd = False

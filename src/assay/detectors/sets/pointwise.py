@@ -19,7 +19,7 @@ from scipy.linalg import solve_triangular
 from sklearn.covariance import ledoit_wolf
 
 from assay.base import Localizer, TakesSets
-from assay.core.sets import Sets
+from assay.core.sets import Sets, member_moments
 from assay.core.validation import Floats, Ints
 
 #: What is farther than that, in standard deviations, must not overflow when it is squared.
@@ -54,9 +54,7 @@ class MeanMemberDistance(TakesSets, Localizer):
     min_rows = 1
 
     def _fit(self, X: Sets, y: Ints | None, rng: np.random.Generator) -> None:
-        self.mean_ = X.flat.mean(axis=0)
-        spread = X.flat.std(axis=0)
-        self.scale_ = np.where(spread > 1e-12 * np.abs(self.mean_), spread, 1.0)
+        self.mean_, self.scale_ = member_moments(X)
         covariance, _ = ledoit_wolf((X.flat - self.mean_) / self.scale_, assume_centered=True)
         self.cholesky_ = np.linalg.cholesky(covariance + 1e-9 * np.eye(X.flat.shape[1]))
 

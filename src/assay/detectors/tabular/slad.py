@@ -38,6 +38,10 @@ Departures:
 Beyond the paper: `SLAD.feature_scores` says which columns sit in the pieces that are misjudged. With β = 200 that is
 little more than a guess, for a group's largest piece, which holds most columns, decides its loss; β = 20 tells more.
 
+Limits. Without a bias a network is surer the larger its input is: rows that are far off in every column at once, in the
+direction in which it is right, look normal. With `assay.calibration.Calibrated` it raises more false alarms than
+promised (tests/test_calibrated.py).
+
 Not reproduced: the published tables, whose largest data sets cannot be fetched here.
 """
 
