@@ -22,7 +22,7 @@ from assay.review.app import create_app
 from assay.review.auxiliary import agreement_with_quality
 from assay.review.guard import Signer
 from assay.review.labels import LabelStore
-from assay.review.project import Project
+from assay.review.project import Project, workers
 from assay.review.server import is_loopback, secret_of, server_of
 from assay.review.session import HELD, Review, agreement, conflicts
 from assay.review.stages import Stages, in_blocks, key_of_files
@@ -256,6 +256,19 @@ def test_more_features_become_components(tmp_path):
     assert (np.diff(np.diag(covariance)) <= 1e-6).all()
 
 
+@pytest.mark.parametrize("kind", ["pca", "tsne", "umap"])
+def test_every_kind_of_map_shows_groups_apart(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", np.concatenate([rng.normal(size=(150, 4)), rng.normal(size=(30, 4)) + 9]))
+    prepared = Project.create(tmp_path / "p", tmp_path / "x.npy", map=kind).prepare()
+    far = prepared.rows >= 150
+    middles = prepared.places[~far].mean(axis=0), prepared.places[far].mean(axis=0)
+    nearest = np.linalg.norm(prepared.places[:, None] - np.stack(middles), axis=2).argmin(axis=1)
+    assert (nearest == far).mean() > 0.98
+    again = Project.create(tmp_path / "q", tmp_path / "x.npy", map=kind).prepare()
+    assert np.array_equal(prepared.places, again.places)
+
+
 def test_the_loop_finds_the_interesting_and_artefacts_sink(review):
     first = review.upcoming("Ann", 20)
     assert sum(200 <= item < 210 for item in first) >= 5
@@ -276,6 +289,27 @@ def test_an_item_says_why(review):
     # Items 200 to 209 are far in the first column, 210 to 219 in the second.
     assert review.why(203)[0][0] == "f0" and review.why(214)[0][0] == "f1"
     assert all(value > 0 for _, value in review.why(203))
+
+
+def test_an_item_says_what_would_make_it_ordinary(review):
+    ordinary = int(np.argmin(review.prepared.scores))
+    assert review.remedy(ordinary).status == "ordinary"
+    # Item 203 is far out in the first column alone.
+    item = 203
+    told = review.remedy(item)
+    assert told.status == "found" and told.stability >= told.needed >= 0.5
+    name, now, then = told.changes[0]
+    row = review.items.data[item]
+    assert name == "f0" and now == pytest.approx(row[0]) and abs(then) < 3
+    assert told.survival >= 0.8 and review.remedy(item) is told
+    # In the table's units: the changed row, standardised, is ordinary to the detector.
+    changed = np.asarray(row, dtype=np.float64)
+    for name, _, then in told.changes:
+        changed[int(name[1])] = then
+    mean, spread = review.prepared.scale
+    assert review.prepared.detector.anomaly_score([(changed - mean) / spread])[0] <= np.quantile(
+        review.prepared.scores, 0.95
+    )
 
 
 def test_people_share_the_work_and_conflicts_are_shown(review):
@@ -451,14 +485,16 @@ def client(review):
 
 
 def test_every_page_stands(client, review):
-    for path in ("/", "/map", "/progress", "/settings", "/enter", "/fragment?item=0", "/?item=0"):
+    pages = ("/", "/map", "/progress", "/settings", "/enter", "/fragment?item=0", "/?item=0", "/?item=203&remedy=true")
+    for path in pages:
         answer = client.get(path)
         assert answer.status_code == 200, (path, answer.text)
         assert "<script>" not in answer.text and "<img src=x" not in answer.text, path
         assert not re.search(r'style="|<script(?! src="/static/)| on[a-z]+="', answer.text), path
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     shown = client.get("/?item=0").text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown and "/?item=0&amp;remedy=true" in shown
+    assert "detectors trained again" in client.get("/?item=203&remedy=true").text
     for name in ("app.js", "map.js", "style.css", "icon.svg"):
         assert client.get(f"/static/{name}").status_code == 200
 
@@ -663,3 +699,28 @@ def test_the_command_prepares_and_refuses(made, tmp_path):
     assert done.code == 2 and "--kind" in done.err
     done = run("review", tmp_path / "none")
     assert done.code == 2 and "--items" in done.err
+
+
+def test_the_workers_of_a_cluster_compute_the_same(made, project, tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    # Blocks small enough for several.
+    monkeypatch.setattr("assay.review.project.BLOCK", 64)
+    here = project.prepare()
+    workers = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with workers as cluster:
+        place, address = tmp_path / "q", cluster.scheduler_address.removeprefix("tcp://")
+        words = ("--items", made / "x.parquet", "--drop", "name", "--prepare", "--jobs", 2, "--cluster", address)
+        done = run("review", place, *words)
+        asked = cluster.scheduler.transition_counter
+    assert done.code == 0, done.err
+    assert asked > 0
+    there = Project(place).prepare()
+    assert np.array_equal(here.features, there.features) and np.array_equal(here.scores, there.scores)
+    assert np.array_equal(here.places, there.places)
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr("assay.review.project.ANSWERS", 1)
+    with pytest.raises(InputError, match="does not answer"), workers("127.0.0.1:9"):
+        pass

@@ -165,9 +165,11 @@ def test_everyone_can_use_every_screen(browser, project, width, theme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     with serving(project.folder) as server:
         page = visit(browser, server, "Ann", viewport={"width": width, "height": 844}, color_scheme=theme)
-        press(page, "3")
-        for path in ("/", "/map", "/progress", "/settings", "/enter"):
+        first = press(page, "3")
+        for path in ("/", f"/?item={first}&remedy=true", "/map", "/progress", "/settings", "/enter"):
             page.goto(server.url + path)
+            if "remedy" in path:
+                assert page.locator("#remedy table").count() == 1
             if path == "/map":
                 page.wait_for_selector("#legend li")
             # Nothing is cut off at the side.
@@ -178,6 +180,17 @@ def test_everyone_can_use_every_screen(browser, project, width, theme):
             ]
             assert serious == [], path
         assert [one for one in page.complaints if "Content Security Policy" not in one] == []
+
+
+def test_what_would_make_an_item_ordinary(browser, project):
+    with serving(project.folder) as server:
+        page = visit(browser, server, "Ann")
+        page.keyboard.press("w")
+        page.wait_for_selector("#remedy table")
+        assert page.evaluate("() => document.activeElement.id") == "remedy-head"
+        assert page.locator("#remedy tbody tr").count() >= 1
+        assert "trained again" in page.inner_text("#said")
+        assert page.complaints == []
 
 
 def test_a_judgement_with_the_keyboard_alone(browser, project):

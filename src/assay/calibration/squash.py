@@ -61,6 +61,22 @@ class Squash(Calibrator):
         self.percent_ = math.floor(100.0 * (1.0 - self.contamination) + 1e-9)
         self.threshold_ = float(np.percentile(scores, self.percent_))
 
+    @classmethod
+    def anchored(cls, threshold: float, scores: object) -> Squash:
+        """Return a squash whose half is at a threshold found elsewhere.
+
+        Parameters
+        ----------
+        threshold : float
+            The score whose probability is one half.
+        scores : array of shape (n,)
+            The lowest counts as zero where it is negative.
+        """
+        squash = cls().fit(scores)
+        squash.threshold_ = float(threshold)
+        squash.percent_ = math.floor(100.0 * float(np.mean(np.asarray(scores) <= threshold)))
+        return squash
+
     def probability(self, scores: object) -> Floats:
         """Return the probability of being an anomaly, shape (n,), in [0, 1)."""
         scores = self._check_scores(scores) - self.floor_

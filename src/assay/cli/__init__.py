@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from assay.cli import audit, bench, catalogue, demo, detect, generate, rank, review, series, suggest
+from assay.cli import audit, bench, catalogue, demo, detect, explain, generate, rank, review, series, suggest
 
 #: What Typer raises for a wrong option or argument (it once came from Click, and now brings its own).
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -28,6 +28,7 @@ app.command("suggest")(suggest.suggest)
 app.command("generate")(generate.generate)
 app.command("fit")(detect.fit)
 app.command("score")(detect.score)
+app.command("explain")(explain.explain)
 app.command("watch")(series.watch)
 app.command("review")(review.review)
 app.command("list")(catalogue.list_systems)

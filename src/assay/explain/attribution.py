@@ -91,7 +91,7 @@ def attribute(
     width = rows.shape[1]
     masker = shap.maskers.Independent(usual, max_samples=len(usual))
     if width <= EXACT:
-        told = shap.explainers.Exact(detector.anomaly_score, masker)(rows, max_evals=2**width)
+        told = shap.explainers.Exact(detector.anomaly_score, masker)(rows, max_evals=2**width, silent=True)
     else:
         explainer = shap.explainers.Permutation(detector.anomaly_score, masker, seed=random_state)
         told = explainer(rows, max_evals=n_orders * (2 * width + 1), silent=True)

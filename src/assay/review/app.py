@@ -24,6 +24,7 @@ from assay.report import page, svg
 from assay.review.guard import NAME_COOKIE, Guard, Signer
 from assay.review.labels import check_reviewer
 from assay.review.ranking import METHODS
+from assay.review.remedy import ORDINARY, TWINS
 from assay.review.session import ORDERS, Review
 
 STATIC = Path(__file__).parent / "static"
@@ -111,8 +112,8 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
         )
         return Response(text, media_type="text/html; charset=utf-8")
 
-    def facts(item: int, who: str) -> dict[str, Any]:
-        """Return what the page says of an item."""
+    def facts(item: int, who: str, remedy: bool = False) -> dict[str, Any]:
+        """Return what the page says of an item; what would make it ordinary only where that is asked for."""
         review.check_item(item)
         meta, said = review.meta(item), review.said(item)
         return {
@@ -126,6 +127,10 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
             "verdict": meta.get("verdict") if meta.get("verdict") in VERDICTS else None,
             "meta": meta,
             "has_heat": review.has_heat,
+            "has_remedies": review.has_remedies,
+            "remedy": review.remedy(item) if remedy else None,
+            "twins": TWINS,
+            "rare": 1 - ORDINARY,
             "scale": SCALE,
         }
 
@@ -172,16 +177,18 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
         return answer
 
     @app.get("/", include_in_schema=False)
-    def queue(request: Request, who: Who, item: Number | None = None, after: Number | None = None) -> Response:
+    def queue(
+        request: Request, who: Who, item: Number | None = None, after: Number | None = None, remedy: bool = False
+    ) -> Response:
         if item is None:
             item = review.next(who, after)
-        told = None if item is None else facts(item, who)
+        told = None if item is None else facts(item, who, remedy)
         upcoming = [{"item": one, "name": review.items.names[one]} for one in review.upcoming(who, 13) if one != item]
         return html("queue.html", request, told=told, upcoming=upcoming[:12], selected=review.selected)
 
     @app.get("/fragment", include_in_schema=False)
-    def fragment(request: Request, who: Who, item: Number) -> Response:
-        return html("item.html", request, told=facts(item, who))
+    def fragment(request: Request, who: Who, item: Number, remedy: bool = False) -> Response:
+        return html("item.html", request, told=facts(item, who, remedy))
 
     @app.get("/find", include_in_schema=False)
     def find(request: Request, who: Who, text: Annotated[str, Query(max_length=400)] = "") -> Response:

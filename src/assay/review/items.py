@@ -102,7 +102,8 @@ class Rows(Items):
         rest = len(values) - len(order)
         more = f"<p class=note>{rest} more values are not shown.</p>" if rest else ""
         head = "<tr><th scope=col>Column</th><th scope=col>Value</th><th scope=col>Middle half of all</th></tr>"
-        return Markup(f"<table class=values><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>{more}")
+        table = f"<table class=values><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
+        return Markup(f'<div class=scroll tabindex=0 role=region aria-label="Values">{table}</div>{more}')
 
 
 class Pictures(Items):

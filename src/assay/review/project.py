@@ -35,6 +35,8 @@ FORMAT = 1
 MAPS = ("pca", "tsne", "umap")
 #: Rows of features in one block; items embedded at a time; rows that scales, directions and detectors are learned from.
 BLOCK, EMBEDDED, SAMPLE = 65536, 512, 200_000
+#: Seconds in which a cluster must answer.
+ANSWERS = 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Settings:
     components : int
         More features than that are reduced to so many principal components.
     map : str
-        ``"pca"``, ``"tsne"`` or ``"umap"`` (needs umap-learn).
+        ``"pca"``, ``"tsne"`` or ``"umap"``.
     points : int
         Items on the map: half of them those with the highest scores, the others drawn at random.
     seed : int
@@ -107,6 +109,8 @@ class Prepared:
         A row an item.
     detector : Detector or None
         What scored the features, where these are a table's own columns: its scores can be explained by them.
+    scale : array of shape (2, d)
+        Mean and spread by which features were scaled.
     """
 
     items: Items
@@ -117,6 +121,7 @@ class Prepared:
     failed: dict[str, str]
     meta: pa.Table | None
     detector: Any
+    scale: Any
 
 
 class Project:
@@ -207,6 +212,7 @@ class Project:
             failed,
             self._meta(len(items)),
             load(scores / "detector") if own else None,
+            np.load(scaled / "scale.npy"),
         )
 
     def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:
@@ -253,6 +259,7 @@ class Project:
             sample = np.asarray(values[rows], dtype=np.float64)
             mean, spread = sample.mean(axis=0), sample.std(axis=0)
             spread[spread == 0] = 1.0
+            np.save(work / "scale.npy", np.stack([mean, spread]))
             turn = None
             if sample.shape[1] > limit:
                 standard = (sample - mean) / spread
@@ -261,7 +268,8 @@ class Project:
             arguments = (features / "features.npy", mean.astype(np.float32), spread.astype(np.float32), turn)
             in_blocks(work, "scaled", len(values), BLOCK, _scale, arguments, n_jobs)
 
-        return self.stages.get("scaled", compute, {"components": limit, "seed": self.settings.seed}, [features])
+        parameters = {"components": limit, "seed": self.settings.seed, "keeps": "scale"}
+        return self.stages.get("scaled", compute, parameters, [features])
 
     def _scores(self, items: Items, scaled: Path, n_jobs: int | None) -> Path:
         told = self.settings
@@ -357,7 +365,7 @@ def workers(address: str | None) -> Iterator[None]:
 
     distributed: Any = require("distributed", "cluster", "Workers of a cluster")
     try:
-        client = distributed.Client(address, timeout=20)
+        client = distributed.Client(address, timeout=ANSWERS)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"--cluster {address} does not answer: {error}") from error
     with client, joblib.parallel_config("dask"):

@@ -24,6 +24,7 @@ from assay.review.auxiliary import Agreement, agreement_with_quality
 from assay.review.labels import Label, LabelStore
 from assay.review.project import Project
 from assay.review.ranking import METHODS, ActiveRanker
+from assay.review.remedy import Remedies, Remedy
 
 #: Items in the queue that are put in order; more are when these were judged.
 HEAD = 20_000
@@ -104,6 +105,7 @@ class Review:
         self.training = Training()
         self._lock = threading.RLock()
         self._heat = project.heat_model()
+        self._remedies = None if self.prepared.detector is None else Remedies(self.prepared, self.settings.seed)
         #: item -> reviewer -> value
         self._said: dict[int, dict[str, int]] = self.store.current()
         self._shown: dict[int, dict[str, float]] = {}
@@ -214,6 +216,16 @@ class Review:
         values = attribute(self.prepared.detector, row, np.zeros_like(row), n_orders=3).values[0]
         order = np.argsort(-values, kind="stable")[:most]
         return [(self.items.columns[column], float(values[column])) for column in order if values[column] > 0]  # type: ignore[attr-defined]
+
+    @property
+    def has_remedies(self) -> bool:
+        """Whether `remedy` has answers."""
+        return self._remedies is not None
+
+    def remedy(self, item: int) -> Remedy | None:
+        """Return what would make an item ordinary, see `assay.review.remedy`; None for kinds other than tables."""
+        self.check_item(item)
+        return None if self._remedies is None else self._remedies.of(item)
 
     def meta(self, item: int) -> dict[str, Any]:
         """Return what is known of an item beside itself."""

@@ -144,6 +144,21 @@ function heat() {
   image.src = `/items/${current()}/image.jpg${on ? "?heat=true" : ""}`;
 }
 
+function remedy() {
+  const link = document.getElementById("ask-remedy");
+  if (!link) return;
+  return doing(async () => {
+    tell("Looking for what would make it ordinary");
+    link.setAttribute("aria-disabled", "true");
+    const answer = await fetch(`/fragment?item=${current()}&remedy=true`);
+    if (!answer.ok) throw new Error("there is no answer");
+    const section = parsed(await answer.text()).querySelector("#remedy");
+    document.getElementById("remedy").replaceWith(section);
+    document.getElementById("remedy-head").focus();
+    tell(section.querySelector("p").textContent);
+  });
+}
+
 function prepare() {
   const form = document.getElementById("judge");
   if (!form) return;
@@ -167,12 +182,16 @@ function prepare() {
     back();
   });
   document.getElementById("heat")?.addEventListener("click", heat);
+  document.getElementById("ask-remedy")?.addEventListener("click", (event) => {
+    event.preventDefault();
+    remedy();
+  });
 }
 
 document.addEventListener("keydown", (event) => {
   if (current() === null || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.closest("input, select, textarea")) return;
-  const keys = { ArrowRight: skip, ArrowLeft: back, u: undo, h: heat };
+  const keys = { ArrowRight: skip, ArrowLeft: back, u: undo, h: heat, w: remedy };
   const action = /^[0-5]$/.test(event.key) ? () => judge(Number(event.key)) : keys[event.key];
   if (action) {
     event.preventDefault();

@@ -1,0 +1,97 @@
+"""`assay explain`: the page, its numbers, and what it refuses."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+
+from commands import run
+
+NAMES = ("pressure", "<b>flow</b>", "speed")
+
+
+def write(path, X, **columns):
+    csv.write_csv(pa.table(dict(zip(NAMES, X.T)) | columns), path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explain")
+    rng = np.random.default_rng(0)
+    write(folder / "train.csv", rng.normal(size=(300, 3)), label=np.r_[np.zeros(299, int), 1])
+    strange = rng.normal(size=(40, 3)) * 0.5
+    strange[7] = [0.0, 9.0, 0.0]
+    strange[8] = [-8.0, 0.0, 0.0]
+    write(folder / "new.csv", strange)
+    write(folder / "usual.csv", np.zeros((5, 3)))
+    done = run(
+        "fit", "mahalanobis", "--train", folder / "train.csv", "--label", "label", "--out", folder / "model", "-q"
+    )
+    assert done.code == 0, done.err
+    return folder
+
+
+def explain(folder, out, *words):
+    common = ("--train", folder / "train.csv", "--label", "label")
+    return run("explain", folder / "model", "--data", folder / "new.csv", *common, "--out", out, *words)
+
+
+def test_each_flagged_row_is_explained(folder, tmp_path):
+    done = explain(folder, tmp_path / "why.html", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    rows = {row["row"]: row for row in told["explained"]}
+    assert {"7", "8"} <= set(rows) and told["flagged"] == len(rows)
+    for name, column in (("7", "<b>flow</b>"), ("8", "pressure")):
+        row = rows[name]
+        assert max(row["columns"], key=row["columns"].get) == column
+        assert row["status"] == "found" and abs(row["ordinary"][column]) < 4 and row["survival"] >= 0.9
+    page = (tmp_path / "why.html").read_text()
+    assert "&lt;b&gt;flow&lt;/b&gt;" in page and "<b>flow" not in page and "trained again agree" in page
+    again = explain(folder, tmp_path / "again.html", "--json")
+    assert json.loads(again.out)["explained"] == told["explained"]
+
+
+def test_a_fixed_column_stays(folder, tmp_path):
+    done = explain(folder, tmp_path / "why.html", "--fixed", "pressure", "--top", 50, "--json")
+    rows = {row["row"]: row for row in json.loads(done.out)["explained"]}
+    # Row 8 is strange in its pressure alone: without it there is nothing that lasts.
+    assert rows["8"]["status"] != "found" and rows["8"]["ordinary"]["pressure"] == -8.0
+    assert rows["7"]["status"] == "found"
+
+
+def test_a_real_row_with_method_nearest(folder, tmp_path):
+    done = explain(folder, tmp_path / "why.html", "--method", "nearest", "--json")
+    train = csv.read_csv(folder / "train.csv").to_pandas()[list(NAMES)].to_numpy()
+    for row in json.loads(done.out)["explained"]:
+        if row["status"] == "found":
+            assert np.isclose(train, list(row["ordinary"].values())).all(axis=1).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--fixed", "presure"), "pressure"),
+        (("--method", "magic"), "--method"),
+        (("--out", "why.txt"), ".html"),
+        (("--data", "nowhere.csv"), "--data"),
+    ],
+)
+def test_what_makes_no_sense_is_named(folder, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    done = explain(folder, tmp_path / "why.html", *words)
+    assert done.code == 2 and named in done.err and len(done.err.splitlines()) == 1
+    assert not (tmp_path / "why.html").exists()
+
+
+def test_nothing_flagged_and_other_models_are_refused(folder, tmp_path):
+    common = ("--train", folder / "train.csv", "--label", "label", "--out", tmp_path / "why.html")
+    done = run("explain", folder / "model", "--data", folder / "usual.csv", *common)
+    assert done.code == 2 and "none of its 5 rows is flagged" in done.err
+    from assay import ECOD, save
+
+    save(ECOD().fit(np.random.default_rng(0).normal(size=(50, 3))), tmp_path / "bare")
+    done = run("explain", tmp_path / "bare", "--data", folder / "new.csv", *common)
+    assert done.code == 2 and "assay fit" in done.err
