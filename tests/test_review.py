@@ -414,6 +414,21 @@ def test_every_kind_is_shown(tmp_path):
         assert len(Project(tmp_path / f"p-{name}").prepare().items) == len(prepared.items)
 
 
+def test_other_kinds_say_why_where_their_numbers_have_names(tmp_path):
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(60, 30))
+    windows[7] += 6.0
+    np.save(tmp_path / "windows.npy", windows)
+    review = Review(Project.create(tmp_path / "named", tmp_path / "windows.npy", "windows"))
+    assert review.why(7)[0][0] in ("mean", "least value", "largest value")
+    assert not review.has_remedies and review.remedy(7) is None
+    review.close()
+    project = Project.create(tmp_path / "without", tmp_path / "windows.npy", "windows", embedder="random_convolutions")
+    review = Review(project)
+    assert review.why(7) == []
+    review.close()
+
+
 def test_a_bad_project_is_refused(made, tmp_path):
     for settings, named in (
         ({"kind": "smells"}, "kind"),

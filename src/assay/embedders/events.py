@@ -21,8 +21,11 @@ Time is linear in the number of events; `EventVectors` also takes the cube of th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
+from sklearn.utils.validation import check_is_fitted
 
 from assay.base import Embedder, TakesSequences
 from assay.core.sequences import FIRST, Sequences, Vocabulary
@@ -72,6 +75,21 @@ class EventCounts(TakesSequences, Embedder):
         self.columns_[kept] = np.arange(len(kept))
         codes, _ = _pairs(numbers, X.offsets, len(self.events_))
         self.pairs_ = _most_frequent(codes, self.n_pairs)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return what each number of a row is, array of str of shape (d,)."""
+        check_is_fitted(self)
+        events, size = [str(event) for event in self.events_], len(self.events_)
+        width = min(self.n_events, size)
+        own = [""] * width
+        for event, column in zip(events, self.columns_):
+            if column < width:
+                own[column] = event
+        names = [*own, "other events", "events never seen"]
+        if self.n_pairs > 0:
+            names += [f"{events[code // size]}, then {events[code % size]}" for code in self.pairs_]
+            names.append("other pairs")
+        return np.array([*names, "length"], dtype=object)
 
     def _embed(self, X: Sequences) -> Floats:
         n, size = len(X), len(self.events_)

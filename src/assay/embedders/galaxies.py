@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from sklearn.utils.validation import check_is_fitted
 
 from assay.base import Embedder, TakesImages
 from assay.core.extras import require
@@ -193,6 +194,17 @@ class GalaxyShapes(TakesImages, Embedder):
         known = ~np.isnan(numbers)
         counts = known.sum(axis=0)
         self.middle_ = np.where(known, numbers, 0.0).sum(axis=0) / np.maximum(counts, 1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return what each number of a row is, array of str of shape (d,)."""
+        check_is_fitted(self)
+        names = [
+            f"{what} at level {level:g} %"
+            for level in self.percentiles
+            for what in ("residual", "offset", "aspect", "angle", "size")
+        ]
+        names += [f"Hu's moment {number}" for number in range(1, 8)]
+        return np.array([*names, *(f"power in ring {ring}" for ring in range(1, int(self.bands) + 1))], dtype=object)
 
     def _embed(self, X: Images) -> Floats:
         numbers = self._numbers(X)

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from sklearn.utils.validation import check_is_fitted
 
 from assay.base import Embedder, TakesGraphs
 from assay.core.graphs import Graphs
@@ -81,6 +82,13 @@ class GraphStatistics(TakesGraphs, Embedder):
 
     def _fit(self, X: Graphs, rng: np.random.Generator) -> None:
         """Learn nothing."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return what each number of a row is, array of str of shape (c,)."""
+        check_is_fitted(self)
+        numbers = range(1, self.n_features_in_ + 1)
+        own = [f"{what} of number {number}" for what in ("mean", "roughness") for number in numbers]
+        return np.array([*self.NAMES, *own], dtype=object)
 
     def _embed(self, X: Graphs) -> Floats:
         starts = range(0, max(len(X), 1), CHUNK)

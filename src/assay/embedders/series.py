@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from assay.base import Embedder, TakesWindows
 from assay.core.validation import Floats, InputError, Ints, check_number
@@ -113,6 +114,24 @@ class SpectralWindows(_Windows):
 
     def _check_parameters(self) -> None:
         check_number(self.bands, "bands", low=1, integer=True)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return what each number of a row is, array of str of shape (d,); band 1 is the slowest."""
+        check_is_fitted(self)
+        length, channels = self.window_shape_
+        bands = min(self.bands, length // 2)
+        what = [f"power in band {band} of {bands}" for band in range(1, bands + 1)]
+        what += [
+            "mean",
+            "log of the deviation",
+            "slope",
+            "least value",
+            "largest value",
+            "largest step",
+            "sharpest tip",
+        ]
+        of = [""] if channels == 1 else [f", channel {channel}" for channel in range(1, channels + 1)]
+        return np.array([one + channel for one in what for channel in of], dtype=object)
 
     def _rows(self, Z: Floats) -> Floats:
         n, length, _ = Z.shape

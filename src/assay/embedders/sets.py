@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from assay.base import Embedder, TakesSets
 from assay.core.sets import Sets, member_moments
@@ -64,6 +65,14 @@ class SetStatistics(TakesSets, Embedder):
 
     def _fit(self, X: Sets, rng: np.random.Generator) -> None:
         self.centre_, self.scale_ = member_moments(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return what each number of a row is, array of str of shape (k,)."""
+        check_is_fitted(self)
+        columns = range(1, len(self.centre_) + 1)
+        statistics = ["mean", "deviation", *(f"{quantile:g} quantile" for quantile in self.quantiles)]
+        names = [f"{what} of number {column}" for what in statistics for column in columns]
+        return np.array([*names, "log of the size"], dtype=object)
 
     def _embed(self, X: Sets) -> Floats:
         scaled = Sets((X.flat - self.centre_) / self.scale_, X.offsets)

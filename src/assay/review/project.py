@@ -29,7 +29,7 @@ from assay.core.store import load, save
 from assay.core.tables import iter_tables
 from assay.core.validation import InputError, check_number, check_option
 from assay.review.items import EMBEDDERS, Items, Pictures, Rows, kind_of, open_items
-from assay.review.stages import Stages, in_blocks, key_of_files
+from assay.review.stages import Stages, in_blocks, join, key_of_files
 
 FORMAT = 1
 MAPS = ("pca", "tsne", "umap")
@@ -108,9 +108,11 @@ class Prepared:
     meta : pyarrow.Table or None
         A row an item.
     detector : Detector or None
-        What scored the features, where these are a table's own columns: its scores can be explained by them.
+        What scored the features, where each of them is one of `columns`: its scores can be explained by them.
     scale : array of shape (2, d)
         Mean and spread by which features were scaled.
+    columns : list of str
+        What the features were called before they were scaled; empty where the embedder does not say.
     """
 
     items: Items
@@ -122,6 +124,7 @@ class Prepared:
     meta: pa.Table | None
     detector: Any
     scale: Any
+    columns: list[str]
 
 
 class Project:
@@ -202,7 +205,8 @@ class Project:
         scores = self._scores(items, scaled, n_jobs)
         mapped = self._map(scaled, scores)
         values = np.load(scaled / "scaled.npy", mmap_mode="r")
-        own = isinstance(items, Rows) and values.shape[1] == len(items.columns) and told.model is None
+        columns = json.loads((features / "columns.json").read_text())
+        own = values.shape[1] == len(columns) and told.model is None
         return Prepared(
             items,
             values,
@@ -213,11 +217,13 @@ class Project:
             self._meta(len(items)),
             load(scores / "detector") if own else None,
             np.load(scaled / "scale.npy"),
+            columns,
         )
 
     def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:
         embedder = self.settings.embedder or EMBEDDERS[self.settings.kind]
-        parameters = {"content": content, "embedder": embedder, "drop": self.settings.drop, "seed": self.settings.seed}
+        told = self.settings
+        parameters = {"content": content, "embedder": embedder, "drop": told.drop, "seed": told.seed, "keeps": "names"}
 
         def compute(work: Path) -> None:
             if isinstance(items, Rows):
@@ -237,6 +243,8 @@ class Project:
             seeded = {"random_state": self.settings.seed} if "random_state" in cls().get_params() else {}
             sample = as_generator(self.settings.seed).permutation(len(readable))[:2000]
             fitted = cls(**seeded).fit(_taken(items.data, np.sort(sample)))
+            named = hasattr(fitted, "get_feature_names_out")
+            _write_json(work / "columns.json", fitted.get_feature_names_out().tolist() if named else [])
             in_blocks(work, "features", len(readable), EMBEDDED, _embed, (fitted, items.data), n_jobs)
 
         stage = self.stages.get("features", compute, parameters)
@@ -254,9 +262,7 @@ class Project:
         limit = self.settings.components
 
         def compute(work: Path) -> None:
-            values = np.load(features / "features.npy", mmap_mode="r")
-            rows = np.sort(as_generator(self.settings.seed).permutation(len(values))[:SAMPLE])
-            sample = np.asarray(values[rows], dtype=np.float64)
+            sample, count = _sample(features / "features.npy", as_generator(self.settings.seed))
             mean, spread = sample.mean(axis=0), sample.std(axis=0)
             spread[spread == 0] = 1.0
             np.save(work / "scale.npy", np.stack([mean, spread]))
@@ -266,7 +272,7 @@ class Project:
                 _, vectors = np.linalg.eigh(standard.T @ standard)
                 turn = vectors[:, ::-1][:, :limit].astype(np.float32)
             arguments = (features / "features.npy", mean.astype(np.float32), spread.astype(np.float32), turn)
-            in_blocks(work, "scaled", len(values), BLOCK, _scale, arguments, n_jobs)
+            in_blocks(work, "scaled", count, BLOCK, _scale, arguments, n_jobs)
 
         parameters = {"components": limit, "seed": self.settings.seed, "keeps": "scale"}
         return self.stages.get("scaled", compute, parameters, [features])
@@ -284,15 +290,14 @@ class Project:
                 in_blocks(work, "scores", count, EMBEDDED, _score_items, (Path(told.model), items.data), n_jobs)
                 return
             if not (work / "detector").is_dir():
-                values = np.load(scaled / "scaled.npy", mmap_mode="r")
                 rng = as_generator(told.seed)
-                rows = np.sort(rng.permutation(count)[:SAMPLE])
+                sample, _ = _sample(scaled / "scaled.npy", rng)
                 cls = load_class(find(told.detector, "detector"))
                 known = cls().get_params()
                 # 200 trees are Astronomaly's; a detector without trees or chance takes neither.
                 wanted = {"n_trees": 200, "random_state": rng}
                 detector: Any = cls(**{name: value for name, value in wanted.items() if name in known})
-                detector.fit(np.asarray(values[rows], dtype=np.float64))
+                detector.fit(sample)
                 detector.set_params(**({"random_state": None} if "random_state" in known else {}))
                 save(detector, work / "detector")
             arguments = (work / "detector", scaled / "scaled.npy")
@@ -406,18 +411,18 @@ def _write_rows(source: Path, drop: list[str], work: Path) -> None:
         count += len(piece.X)
     if count < 2:
         raise InputError(f"--items {source} has {count} rows, at least 2 needed")
-    whole = np.lib.format.open_memmap(work / "features.npy", "w+", np.float32, (count, len(columns)))
-    start = 0
-    for path in pieces:
-        block = np.load(path)
-        whole[start : start + len(block)] = block
-        start += len(block)
-        path.unlink()
-    whole.flush()
+    join(pieces, count, work / "features.npy")
     joined = np.concatenate(names)
     np.save(work / "names.npy", joined if joined.dtype.kind in "iuf" else joined.astype(str))
     _write_json(work / "columns.json", columns)
     _write_json(work / "failed.json", {})
+
+
+def _sample(path: Path, rng: np.random.Generator) -> tuple[Any, int]:
+    """Return some rows, at most `SAMPLE`, and how many there are; the memory-mapped pages are given back."""
+    values = np.load(path, mmap_mode="r")
+    rows = np.sort(rng.permutation(len(values))[:SAMPLE])
+    return np.asarray(values[rows], dtype=np.float64), len(values)
 
 
 def _write_json(path: Path, value: Any) -> None:

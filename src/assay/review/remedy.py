@@ -94,7 +94,7 @@ class Remedies:
     def _found(self, item: int) -> Remedy:
         search: Any = self._search
         told = search.explain(self._values(item), models=self._twins)
-        names = self.prepared.items.columns  # type: ignore[attr-defined]
+        names = self.prepared.columns
         order = np.argsort(-np.abs(told.delta) / search.scale_, kind="stable")
         changes = [(names[j], float(told.x[j]), float(told.x_new[j])) for j in order if told.delta[j] != 0]
         return Remedy(told.status, changes, told.survival, told.stability, told.tau, told.realism > 0)

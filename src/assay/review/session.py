@@ -105,7 +105,8 @@ class Review:
         self.training = Training()
         self._lock = threading.RLock()
         self._heat = project.heat_model()
-        self._remedies = None if self.prepared.detector is None else Remedies(self.prepared, self.settings.seed)
+        of_tables = self.prepared.detector is not None and self.settings.kind == "tables"
+        self._remedies = Remedies(self.prepared, self.settings.seed) if of_tables else None
         #: item -> reviewer -> value
         self._said: dict[int, dict[str, int]] = self.store.current()
         self._shown: dict[int, dict[str, float]] = {}
@@ -204,7 +205,7 @@ class Review:
         return {"item": near, "name": self.items.names[near], "value": self.ranker.labels_[near]}
 
     def why(self, item: int, most: int = 5) -> list[tuple[str, float]]:
-        """Return the columns that raise an item's detector score most, each with what it adds; empty for other kinds.
+        """Return the features that raise an item's detector score most, each with what it adds; empty if unnamed.
 
         Shapley values against a row that is the mean in every column, see `assay.explain.attribution`.
         """
@@ -215,7 +216,7 @@ class Review:
         row = np.asarray(self.prepared.features[[item]], dtype=np.float64)
         values = attribute(self.prepared.detector, row, np.zeros_like(row), n_orders=3).values[0]
         order = np.argsort(-values, kind="stable")[:most]
-        return [(self.items.columns[column], float(values[column])) for column in order if values[column] > 0]  # type: ignore[attr-defined]
+        return [(self.prepared.columns[column], float(values[column])) for column in order if values[column] > 0]
 
     @property
     def has_remedies(self) -> bool:

@@ -80,13 +80,22 @@ def in_blocks(
     missing = [start for start in starts if not (work / f"{name}.{start}.npy").is_file()]
     tasks = [(work / f"{name}.{start}.npy", compute, start, min(start + size, count), arguments) for start in missing]
     run(_block, tasks, n_jobs=n_jobs, description=name)
-    pieces = [work / f"{name}.{start}.npy" for start in starts]
+    join([work / f"{name}.{start}.npy" for start in starts], count, work / f"{name}.npy")
+
+
+def join(pieces: Sequence[Path], count: int, target: Path) -> None:
+    """Write `count` rows, which are in several .npy files, one after another into one; the pieces are removed."""
     first = np.load(pieces[0], mmap_mode="r")
-    with new_file(work / f"{name}.npy", overwrite=True) as path:
-        whole = np.lib.format.open_memmap(path, "w+", first.dtype, (count, *first.shape[1:]))
-        for start, piece in zip(starts, pieces):
-            whole[start : start + size] = np.load(piece)
-        whole.flush()
+    header = {
+        "descr": np.lib.format.dtype_to_descr(first.dtype),
+        "fortran_order": False,
+        "shape": (count, *first.shape[1:]),
+    }
+    # Written in order, not through a memory map, whose pages would all stay in memory.
+    with new_file(target, overwrite=True) as path, open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            np.load(piece).tofile(file)
     for piece in pieces:
         piece.unlink()
 
