@@ -32,6 +32,7 @@ DETECTORS = {
     "SimpleNet": ("simplenet", {}),
     "PNI": ("pni", {}),
     "EfficientAD": ("efficientad", {"image_size": 128}),
+    "VAE-GAN": ("vae_gan", {"image_size": 128}),
     "Mean-Shifted Contrastive": ("mean_shifted_contrastive", {"image_size": 128}),
 }
 METRICS = ("image_auroc", "pixel_auroc", "aupro")

@@ -28,6 +28,7 @@ SMALL_IMAGES = {
     "gaussian_ad": {"image_size": 64},
     "pni": {"image_size": 64, "steps": 60, "hidden": 32},
     "mean_image": {"image_size": 64},
+    "vae_gan": {"width_mult": 0.1, "image_size": 64, "epochs": 5},
     "simplenet": {"image_size": 64, "hidden": 64, "epochs": 40, "batch_size": 2},
     "efficientad": {"width_mult": 0.1, "image_size": 64, "steps": 100, "teacher_steps": 40, "n_penalty": 8},
     "patch_embedder": {"image_size": 64, "n_patches": 500},

@@ -132,6 +132,7 @@ SYSTEMS: tuple[Entry, ...] = (
     Entry("mean_image", f"{_PICTURES}.mean_image:MeanImage", "detector", "images", "normals", "Distance to the mean normal image: the baseline", "", "images", True),
     Entry("patchcore", f"{_PICTURES}.patchcore:PatchCore", "detector", "images", "normals", "Distance to the nearest of a coreset of normal patches", "Roth et al., CVPR 2022, arXiv 2106.08265", "images", True),
     Entry("padim", f"{_PICTURES}.padim:PaDiM", "detector", "images", "normals", "A Gaussian of pretrained features for every place", "Defard et al., ICPR workshops 2020, arXiv 2011.08785", "images", True),
+    Entry("vae_gan", f"{_PICTURES}.vae_gan:VAEGAN", "detector", "images", "normals", "Differences to the reconstruction by a variational autoencoder with a discriminator", "Rashid et al., xAI 2024, arXiv 2407.19951", "images", True),
     Entry("simplenet", f"{_PICTURES}.simplenet:SimpleNet", "detector", "images", "normals", "Normal patch features told from the same with noise on them", "Liu et al., CVPR 2023, arXiv 2303.15140", "images", True),
     Entry("efficientad", f"{_PICTURES}.efficientad:EfficientAD", "detector", "images", "normals", "A small student's and an autoencoder's failure to imitate a teacher", "Batzner et al., WACV 2024, arXiv 2303.14535", "images", True),
     Entry("mean_shifted_contrastive", f"{_PICTURES}.mean_shifted:MeanShiftedContrastive", "detector", "images", "normals", "Near neighbours in features tuned by contrast about their mean", "Reiss and Hoshen, AAAI 2023, arXiv 2106.03844", "images"),

@@ -22,7 +22,7 @@ from assay.training.twins import normality, twins
 #: Share of all items that counts as ordinary.
 ORDINARY = 0.95
 #: Ordinary rows that are looked at, draws of a stability, detectors trained again.
-ROWS, DRAWS, TWINS = 2000, 200, 5
+ROWS, DRAWS, TWINS = 2000, 100, 5
 
 
 class Remedy(NamedTuple):

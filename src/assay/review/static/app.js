@@ -148,10 +148,10 @@ function remedy() {
   const link = document.getElementById("ask-remedy");
   if (!link) return;
   return doing(async () => {
-    tell("Looking for what would make it ordinary");
-    link.setAttribute("aria-disabled", "true");
+    link.textContent = "Looking for what would make it ordinary…";
+    tell(link.textContent);
     const answer = await fetch(`/fragment?item=${current()}&remedy=true`);
-    if (!answer.ok) throw new Error("there is no answer");
+    if (!answer.ok) throw new Error("the server gave no answer");
     const section = parsed(await answer.text()).querySelector("#remedy");
     document.getElementById("remedy").replaceWith(section);
     document.getElementById("remedy-head").focus();
