@@ -617,6 +617,11 @@ class QualityScore(System):
         raise NotImplementedError
 
 
+def uncalibrated(model: Any) -> Any:
+    """Return the detector that a calibrated model holds, or the model itself."""
+    return model.detector_ if hasattr(model, "calibrator_") else model
+
+
 class Embedder(System):
     """Turns items of any kind into rows of numbers: how EAP and the tabular detectors reach every kind of data."""
 

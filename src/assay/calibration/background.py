@@ -409,7 +409,8 @@ def bump_hunt(
         raise InputError(f"window={window}: give (m1, m2) with events on either side of it, beyond the gap of {gap:g}")
     step = (ends[3] - ends[0]) / bins
     edges = [np.linspace(a, z, max(2, round((z - a) / step) + 1)) for a, z in (ends[:2], ends[2:])]
-    counts = np.concatenate([np.histogram(m, edge, weights=weights)[0] for edge in edges])
+    beside = (m < low) | (m > high)  # what lies at the window's ends is in it, and counts once
+    counts = np.concatenate([np.histogram(m[beside], edge, weights=weights[beside])[0] for edge in edges])
     if (counts > 0).sum() <= degree + 1:
         raise InputError(f"m: only {(counts > 0).sum()} bins beside the window hold events; widen it or lower `degree`")
 
@@ -466,7 +467,7 @@ def scan(
         found = direct_background(fitted, eps, float(delta))
         m, weights = _above(fitted, X, found)
         # Sidebands that the classifier has learned to score low would pull the curve down.
-        gap = 0.0 if fitted.template_ else (window[1] - window[0]) / 2
+        gap = fitted.reach(m)
         points.append(ScanPoint(fitted.window_, found, bump_hunt(m, fitted.window_, weights, gap=gap)))
     return points
 
@@ -510,8 +511,11 @@ def _cut(scores: Floats, eps: float) -> float:
 def _above(detector: Any, X: Any, found: Background) -> tuple[Floats, Floats]:
     """Return m of all events and the share of the folds whose cut they pass; in the window that of their own fold."""
     table = detector._check_table(X, reset=False)
-    weights = (detector._by_fold(table) >= found.thresholds[:, None]).mean(axis=0)
-    weights[detector.data_rows_] = detector.held_out_scores_ >= found.thresholds[detector.folds_]
+    folds = np.unique(np.concatenate([detector.folds_, detector.template_folds_]))
+    limits = np.full(len(detector.models_), np.inf)  # a fold without any row has no cut
+    limits[folds] = found.thresholds
+    weights = (detector._by_fold(table) >= limits[:, None]).sum(axis=0) / len(folds)
+    weights[detector.data_rows_] = detector.held_out_scores_ >= limits[detector.folds_]
     return table[:, detector.mass_column_], weights
 
 

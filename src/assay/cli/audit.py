@@ -118,6 +118,7 @@ def images(
     """Find which defects a detector finds for the wrong reason; write a page about it."""
     import numpy as np
 
+    from assay.base import uncalibrated
     from assay.core.progress import silence
     from assay.core.store import load
     from assay.core.validation import InputError
@@ -130,7 +131,7 @@ def images(
     data = load_images(folder)
     if not data.has_masks:
         raise InputError(f"{folder} holds no masks: the audit compares heat maps with them")
-    if reference is None and not hasattr(getattr(detector, "detector_", detector), "reconstruct_pixels"):
+    if reference is None and not hasattr(uncalibrated(detector), "reconstruct_pixels"):
         reference = "normal"
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(data.labels == 1))[:defects]
     rows = np.sort(np.concatenate([np.flatnonzero(data.labels == 0), rows]))

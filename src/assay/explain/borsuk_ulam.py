@@ -37,7 +37,7 @@ FINEST = 4e-15
 #: A share of the largest difference of codes that rounding cannot explain: at the finest simplex it is a jump.
 JUMP = 1e-3
 #: Halvings after which a search for three numbers or more gives up.
-MOST_STEPS = 4000
+MOST_STEPS, MOST_ASKED = 4000, 50_000
 #: Share of the differences that is added, linear and odd, so that no two corners lie on one line with 0 by chance.
 TILT = 1e-14
 
@@ -198,6 +198,7 @@ class _Search:
     def __init__(self, odd: Map, k: int, tolerance: float) -> None:
         self.odd, self.k, self.tolerance = odd, k, tolerance
         self.best, self.least, self.largest, self.steps = np.zeros(k + 1), np.inf, 0.0, 0
+        self.asked = 0
         self.exhausted = False
 
     def note(self, u: Floats, g: Floats) -> None:
@@ -226,7 +227,7 @@ class _Turns(_Search):
         up = [self._arc(foot, z) for foot in (x, y, -x, -y)]
         triangles = [(equator[i], up[(i + 1) % 4], _reversed(up[i])) for i in range(4)]
         triangle = next((sides for sides in triangles if _turns(sides) % 2), triangles[0])
-        while not self.done():
+        while not self.done() and self.asked < MOST_ASKED:
             self.look(self._linear_zero(triangle))
             lengths = [float(np.linalg.norm(u[0] - u[-1])) for u, _ in triangle]
             if max(lengths) < FINEST:
@@ -248,6 +249,7 @@ class _Turns(_Search):
         return self._refined(np.stack([a, b]), np.stack([self._g(a), self._g(b)]))
 
     def _g(self, u: Floats) -> Floats:
+        self.asked += 1
         g = self.odd(u)
         self.note(u, g)
         return g
@@ -257,7 +259,8 @@ class _Turns(_Search):
         while True:
             wide = np.abs(_angles(g)) > 1.0 if len(u) > 8 else np.ones(len(u) - 1, dtype=bool)
             wide &= np.linalg.norm(np.diff(u, axis=0), axis=1) > FINEST / 4
-            if not wide.any():
+            # A g that turns at every scale, such as noise, is never followed: the search ends undecided.
+            if not wide.any() or self.asked >= MOST_ASKED:
                 return u, g
             places = np.flatnonzero(wide)
             middles = u[places] + u[places + 1]

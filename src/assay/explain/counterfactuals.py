@@ -72,8 +72,8 @@ class Counterfactual:
     Attributes
     ----------
     status : {"found", "not robust", "not found"}
-        ``"found"``: R̂ ≥ τ. ``"not robust"``: accepted now, but R̂ < τ. ``"not found"``: nothing within the limits is
-        accepted; x' is then x itself.
+        ``"found"``: R̂ ≥ τ. ``"not robust"``: accepted now, but R̂ < τ. ``"not found"``: the search met nothing within
+        the limits that is accepted; x' is then x itself.
     x, x_new : arrays of shape (d,)
         The row, and x'.
     delta : array of shape (d,)
@@ -184,7 +184,7 @@ class RobustCounterfactual(System):
     accepted_ : array of shape (m, d)
         Scaled training rows that the model accepts.
     steps_ : array of shape (k, d)
-        σ z_i.
+        σ z_i; 0 in columns that are constant in training.
     vae_ : dict of arrays, or None
         Weights of the VAE.
 
@@ -282,6 +282,8 @@ class RobustCounterfactual(System):
         self._refuse_broken_groups(rows, "X_train")
         self._limits = self._limited(rows)
         self.steps_ = self.sigma * rng.standard_normal((self.k, rows.shape[1]))
+        # A column that is constant has no width to be shaken by: the model knows that one value.
+        self.steps_[:, np.ptp(X, axis=0) == 0] = 0.0
         ask = Probability(self.model, self.target)
         self._scaled = ScaledModel(ask, self.low_, self.scale_, self.sigma, self.steps_, self.kind, self.lipschitz)
         self.accepted_ = np.unique(rows[self._scaled.m(rows) >= ACCEPTED], axis=0)

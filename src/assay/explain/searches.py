@@ -2,7 +2,7 @@
 
 `ScaledModel` is what they ask: m, whether rows are accepted, R̂ and its gradient. `Search` is one row's problem: the
 row, its limits, what may move, τ. Its methods `nearest`, `iterative` and `latent` return x', the best there is if no
-point reaches τ, or None where nothing within the limits is accepted. See `assay.explain.counterfactuals`.
+point reaches τ, or None where they meet nothing that is accepted. See `assay.explain.counterfactuals`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class ScaledModel:
             rows = torch.cat([x[None], x + torch.from_numpy(self.steps)]) if draws else x[None]
             m = self.ask.tensor(torch.from_numpy(self.low) + rows * torch.from_numpy(self.scale)).double()
             value = summary(kind, m[0], m[1:], torch.minimum) if draws else m[0]
-            return float(value.detach()), torch.autograd.grad(value, x)[0].numpy()
+            if value.requires_grad:  # else it is made of steps: differences see more
+                return float(value.detach()), torch.autograd.grad(value, x)[0].numpy()
         steps = self.steps[: DIFFERENCE_DRAWS if draws else 0]
         moves = self.sigma * np.concatenate([np.zeros((1, len(point))), np.eye(len(point)), -np.eye(len(point))])
         values = []

@@ -242,7 +242,10 @@ def stability(
     check_number(sigma, "sigma", low=0.0)
     check_number(k, "k", low=1, integer=True)
     check_kind(kind, lipschitz)
-    width = as_matrix(np.broadcast_to(np.asarray(scale, dtype=np.float64), rows.shape[1])[None], "scale")[0]
+    width = np.asarray(scale, dtype=np.float64)
+    if width.shape not in ((), (rows.shape[1],)):
+        raise InputError(f"scale has shape {width.shape}: give one number, or one for each of {rows.shape[1]} features")
+    width = as_matrix(np.broadcast_to(width, rows.shape[1])[None], "scale")[0]
     if (width <= 0).any():
         raise InputError("scale holds a number <= 0: give the width of each feature, 1 where it is constant")
     ask = Probability(model, target)

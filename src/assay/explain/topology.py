@@ -35,6 +35,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from assay.base import uncalibrated
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
@@ -279,6 +280,8 @@ class TopologyAuditor:
             raise InputError("X_normal: all rows are equal; give rows that differ")
         masks = self._masks(remove, (X - center) / scale, rng)
         deployed, encode, decode, score = self._deployed(X, rng)
+        if masks and deployed is None:
+            raise InputError("remove: regions are left out of training, so give a detector that can be trained")
         view = _View(X, center, scale, encode, decode, score, self.neighbours)
         scores = as_vector(score(X), "scores") if score else view.errors(X)
         threshold = float(np.quantile(scores, 1 - self.rate))
@@ -332,12 +335,13 @@ class TopologyAuditor:
 
     def _deployed(self, X: Floats, rng: np.random.Generator) -> tuple[Any, Map | None, Map | None, Map | None]:
         """Return the detector that can be trained anew, if there is one, and the three functions."""
-        detector: Any = getattr(self.detector, "detector_", self.detector)
+        detector: Any = self.detector
         if hasattr(detector, "fit"):
             try:
                 check_is_fitted(detector)
             except NotFittedError:
                 detector = seeded_clone(detector, child_seeds(rng, 1)[0]).fit(X)
+        detector = uncalibrated(detector)
         encode = self.encode or getattr(detector, "encode", None)
         decode = self.decode or getattr(detector, "decode", None)
         if encode is None or decode is None:

@@ -46,6 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from assay.base import uncalibrated
 from assay.core.images import SMALLEST, Images, as_images, resized, resized_map, resized_mask
 from assay.core.progress import progress
 from assay.core.validation import (
@@ -488,7 +489,7 @@ class TrustAuditor:
 
     def _deployed(self) -> Any:
         """Return the detector, without what calibrates it, or None where there is only a score."""
-        detector = getattr(self.detector, "detector_", self.detector)
+        detector = uncalibrated(self.detector)
         if detector is None and self.score is None:
             raise InputError("detector is missing: give a fitted one, or score and reference")
         if detector is not None and not hasattr(detector, "anomaly_score"):

@@ -24,7 +24,7 @@ from sklearn.cluster import KMeans
 from assay.base import Auxiliary, Generator, TakesSets
 from assay.core.progress import progress
 from assay.core.random import child_seeds
-from assay.core.sets import Sets, joined_sets
+from assay.core.sets import Sets, joined_sets, member_moments
 from assay.core.validation import Bools, Floats, InputError, Ints, check_number, told
 
 Meta = dict[str, Any]
@@ -55,6 +55,9 @@ class SetGenerator(TakesSets, Generator):
     def _keep_parents(self, X: Sets) -> None:
         self.flat_, self.offsets_ = X.flat.copy(), np.asarray(X.offsets, dtype=np.int64).copy()
         self.identity_ = np.unique(X.flat, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+
+    def _moments(self) -> tuple[Floats, Floats]:
+        return member_moments(Sets(self.flat_, self.offsets_))
 
     def _places(self, row: int) -> Ints:
         """Return where a normal set's members stand in `flat_`."""
@@ -198,8 +201,8 @@ class ProportionShift(SetGenerator):
         check_number(self.clusters, "clusters", low=2, high=1000, integer=True)
 
     def _fit(self, X: Any, X_anomalous: Any, rng: np.random.Generator) -> None:
-        spread = self.flat_.std(axis=0)
-        scaled = (self.flat_ - self.flat_.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        centre, spread = self._moments()
+        scaled = (self.flat_ - centre) / spread
         k = min(self.clusters, int(self.identity_.max()) + 1)
         kinds = KMeans(k, n_init=3, random_state=child_seeds(rng, 1)[0]).fit(scaled).labels_
         self.kind_ = kinds.astype(np.int64)
@@ -244,8 +247,7 @@ class MemberNoise(SetGenerator):
         check_number(self.noise_std, "noise_std", low=0.0, strict_low=True, high=1e6)
 
     def _fit(self, X: Any, X_anomalous: Any, rng: np.random.Generator) -> None:
-        spread = self.flat_.std(axis=0)
-        self.spread_ = np.where(spread > 0, spread, 1.0)
+        self.spread_ = self._moments()[1]
 
     def _edit(self, parent: int, strength: float, rng: np.random.Generator) -> Edited:
         members = self.flat_[self._places(parent)]

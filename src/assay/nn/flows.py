@@ -17,10 +17,10 @@ column is left out, and put back when sampled. m is standardised.
 
 Defaults are those of the published CATHODE code: 15 blocks, hidden width 128, Adam at 1e-4 with weight decay 1e-6,
 batches of 256, 100 epochs, the 10 epochs of least validation loss kept: samples come from all of them in equal parts,
-densities are their mean. Departures: α is kept within ±5 (5 tanh(α / 5)), so that a row far outside gets a finite
-density; a fifth of the rows validates (the published code has a file of its own for it). The logit of a column's ends
-is infinite: instead of leaving such rows out the range is widened by a hundredth, and values beyond it are clipped, so
-that every row gets a score; samples stay within the range.
+densities are their mean. Departures: gradients are clipped to norm 10; α is kept within ±5 (5 tanh(α / 5)), so that a
+row far outside gets a finite density; a fifth of the rows validates (the published code has a file of its own for it).
+The logit of a column's ends is infinite: instead of leaving such rows out the range is widened by a hundredth, and
+values beyond it are clipped, so that every row gets a score; samples stay within the range.
 
 References: G. Papamakarios, T. Pavlakou, I. Murray: Masked Autoregressive Flow for Density Estimation. NeurIPS 2017,
 arXiv 1705.07057. M. Germain et al.: MADE. ICML 2015, arXiv 1502.03509.
@@ -36,11 +36,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from assay.core.progress import progress
-from assay.core.validation import Floats
+from assay.core.validation import Floats, InputError
 from assay.nn.state import Arrays, arrays_of, seeded, with_arrays
 
 #: Largest |α|.
 MOST = 5.0
+#: Rows that are scored or drawn at once: what bounds memory.
+CHUNK = 8192
 #: By which share of its range a column is widened at either end before the logit, which would be infinite there.
 EDGE = 0.01
 
@@ -217,6 +219,8 @@ def train_flow(
                 flow.latent(x[train], m[train])
                 flow.eval()
                 found = float(loss(flow, x[held], m[held], held).mean())
+            if not np.isfinite(found):
+                raise InputError(f"X: a flow diverged in epoch {epoch + 1} of its training; lower learning_rate")
             best = sorted([*best, (found, epoch, arrays_of(flow))], key=lambda one: one[:2])[:keep]
     return [arrays for *_, arrays in best]
 
@@ -229,11 +233,21 @@ def flow_of(arrays: Arrays) -> Flow:
     return with_arrays(flow, arrays).double()  # type: ignore[return-value]
 
 
+def latent_rows(arrays: Arrays, x: torch.Tensor, m: torch.Tensor) -> Floats:
+    """Return the latent rows z(x, m), (n, k)."""
+    flow = flow_of(arrays)
+    with torch.inference_mode():
+        return np.concatenate([flow.latent(*part)[0].numpy() for part in zip(x.split(CHUNK), m.split(CHUNK))])
+
+
 def log_density(states: list[Arrays], x: torch.Tensor, m: torch.Tensor) -> Floats:
     """Return the log of the mean density over the kept epochs, (n,)."""
+    flows, parts = [flow_of(arrays) for arrays in states], []
     with torch.inference_mode():
-        each = torch.stack([flow_of(arrays).log_prob(x, m) for arrays in states])
-        return np.asarray((each.logsumexp(dim=0) - np.log(len(states))).numpy(), dtype=np.float64)
+        for part in zip(x.split(CHUNK), m.split(CHUNK)):
+            each = torch.stack([flow.log_prob(*part) for flow in flows])
+            parts.append((each.logsumexp(dim=0) - np.log(len(states))).numpy())
+    return np.concatenate(parts).astype(np.float64)
 
 
 def draw(states: list[Arrays], scale: Arrays, m: Floats, rng: np.random.Generator) -> Floats:
@@ -242,6 +256,7 @@ def draw(states: list[Arrays], scale: Arrays, m: Floats, rng: np.random.Generato
     seen = torch.from_numpy(rng.normal(size=(len(m), k)))
     with torch.inference_mode():
         for turn, arrays in enumerate(states):
-            rows = slice(turn, None, len(states))
-            seen[rows] = flow_of(arrays).back(seen[rows], context[rows])
+            flow = flow_of(arrays)
+            for rows in torch.arange(turn, len(m), len(states)).split(CHUNK):
+                seen[rows] = flow.back(seen[rows], context[rows])
     return from_logits(scale, seen.numpy())

@@ -1,7 +1,9 @@
 """A ball or a shell around normal embeddings that were made round first: the head of DOHSC and DO2HSC, for any encoder.
 
 In: the embeddings Z (n, k) of normal items, by any network. Out: a distance an item to a centre, the radii of the
-region that holds all but a share of the normal ones, and a score that is negative inside of it, positive outside.
+region that holds all but a share of the normal ones, and a score that is negative inside of it, positive outside. The
+ball's radius is that of the trained network. A shell's radii are those after the warm-up, and stay: training moves
+items into it, so that in the end fewer than the share 2 ν lie outside.
 
 A ball fits a round cloud only, so the cloud is made round: with the singular value decomposition Z = U Λ Vᵀ,
 
@@ -180,7 +182,7 @@ class Compressed(NamedTuple):
     radii : tuple of float
         r_min and r_max.
     collapsed : bool
-        Whether the distances have lost their spread.
+        Whether the distances, or the radii of a shell, have lost their spread.
     losses : array of shape (epochs,)
         Mean loss of each epoch, whatever is added to the head's included.
     """
@@ -266,7 +268,8 @@ def compress(
     head.double()
     d = _frozen(head, embed())
     radii = radii if region == "shell" and epochs else radii_of(d, region, nu)
-    return Compressed(d, radii, bool(d.std() <= COLLAPSED * before), losses)
+    flat = region == "shell" and radii[1] - radii[0] <= COLLAPSED * radii[1]
+    return Compressed(d, radii, bool(flat or d.std() <= COLLAPSED * before), losses)
 
 
 def _frozen(head: Hypersphere, Z: torch.Tensor) -> Floats:

@@ -336,10 +336,10 @@ def standardised(X: Sets, centre: Floats, scale: Floats) -> Sets:
     return Sets(np.clip((X.flat - centre) / scale, -FARTHEST, FARTHEST), X.offsets)
 
 
-def tensors(X: Sets) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return members (n, N, d) in float32 and their mask."""
+def tensors(X: Sets, kind: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return members (n, N, d), in float32 or float64, and their mask."""
     table, mask = padded_sets(X)
-    return torch.from_numpy(table.astype(np.float32)), torch.from_numpy(mask)
+    return torch.from_numpy(table).to(kind), torch.from_numpy(mask)
 
 
 def blocks(sizes: Ints, cells: int = CELLS) -> Iterator[Ints]:

@@ -18,7 +18,7 @@ DRAWN, LISTED = 8, 30
 SAID = {
     "found": "together the values in the last column would be ordinary",
     "not robust": "the values in the last column would be ordinary now, but the detector is unsure around them",
-    "not found": "nothing within the range of the normal rows would make it ordinary",
+    "not found": "nothing was found within the range of the normal rows that would make it ordinary",
 }
 
 

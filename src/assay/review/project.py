@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from assay.base import uncalibrated
 from assay.catalogue import find, load_class
 from assay.core.files import new_file
 from assay.core.progress import progress
@@ -340,7 +341,7 @@ class Project:
         if self.settings.model is None:
             return None
         model = load(self.settings.model)
-        model = getattr(model, "detector_", model)
+        model = uncalibrated(model)
         return model if hasattr(model, "anomaly_map") else None
 
 
@@ -448,7 +449,7 @@ def _score_rows(start: int, stop: int, detector: Path, path: Path) -> Any:
 
 def _score_items(start: int, stop: int, model: Path, data: Any) -> Any:
     model = load(model)
-    return getattr(model, "detector_", model).anomaly_score(_taken(data, np.arange(start, stop)))
+    return uncalibrated(model).anomaly_score(_taken(data, np.arange(start, stop)))
 
 
 def _places(values: Any, kind: str, seed: int) -> Any:

@@ -1,7 +1,7 @@
 """DOHSC and DO2HSC on graphs: a graph network whose normal graphs fill a ball, or the shell between two spheres.
 
 In: normal graphs, see `assay.core.graphs`. Out: one score a graph, unbounded above; negative inside the region that
-holds all training graphs but a share ν (shell: 2 ν), positive outside.
+holds all training graphs but a share ν (a shell: all but 2 ν when the warm-up ends, then more), positive outside.
 
 A GIN of 3 layers gives every node a vector, all layers one after another, and every graph the sum of its nodes'. Two
 small networks take them to h_u and h_G, and h_G goes to the head of `assay.nn.hypersphere`: orthogonal projection,
@@ -52,8 +52,9 @@ from assay.nn.graphs import GIN, GraphBatch, batch_of, batches
 from assay.nn.hypersphere import Hypersphere, check_head, compress, region_score
 from assay.nn.state import arrays_of, seeded, with_arrays
 
-#: Numbers of nodes farther out than this many times the largest of training count as that far.
-FARTHEST = 1e6
+#: Numbers of nodes farther out than this many times the largest of training count as that far; edges that weigh more
+#: count as that heavy.
+FARTHEST, HEAVIEST = 1e6, 1e6
 
 
 class Branch(nn.Module):
@@ -244,7 +245,9 @@ class GraphHypersphere(TakesGraphs, Detector):
     def _batch(self, graphs: Graphs, kind: torch.dtype) -> GraphBatch:
         """Return graphs as tensors of float32 or float64."""
         x = torch.from_numpy(np.clip(graphs.x / self.scale_, -FARTHEST, FARTHEST))
-        batch = batch_of(graphs, graphs.adjacency())
+        adjacency = graphs.adjacency()
+        adjacency.data = np.minimum(adjacency.data, HEAVIEST)
+        batch = batch_of(graphs, adjacency)
         return batch._replace(x=x.to(kind), operator=batch.operator.to(kind))
 
     def _score(self, X: Graphs) -> Floats:

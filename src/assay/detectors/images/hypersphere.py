@@ -1,8 +1,8 @@
 """DOHSC and DO2HSC on images: a small convolutional network whose normal images fill a ball, or a shell.
 
 In: normal images, any size, resized to 32 x 32: for what an image shows, not for small defects. Out: one score an
-image, unbounded above; negative inside the region that holds all training images but a share ν (shell: 2 ν), positive
-outside; no map.
+image, unbounded above; negative inside the region that holds all training images but a share ν (a shell: all but 2 ν
+when the warm-up ends, then more), positive outside; no map.
 
 Three convolutions of 5 x 5 (32, 64, 128 channels), each with batch normalisation, ELU and pooling by 2, and a linear
 layer 2048 -> k' with batch normalisation; nothing has a bias. The network is first trained as half of an autoencoder,

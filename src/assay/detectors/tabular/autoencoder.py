@@ -17,7 +17,8 @@ nothing like it was ever seen. ``latent_weight`` adds how far a row's code lies 
 
     score = |x - D(E(x))| / s + latent_weight · r₅(E(x)) / r,
 
-where r₅ is the distance to the fifth nearest training code, and s and r are both terms' means over the training rows.
+where r₅ is the distance to the fifth nearest training code, and s and r are both terms' means over the training rows, a
+row not being its own neighbour.
 With ``latent_weight=0`` the score is the first term, undivided.
 
 Defaults are chosen here (sizes and 3 000 steps of 256 rows for data of few dimensions), not published; no paper is

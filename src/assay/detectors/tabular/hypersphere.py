@@ -1,7 +1,7 @@
 """DOHSC and DO2HSC on tables: a small network whose normal rows fill a ball, or the shell between two spheres.
 
 In: normal rows (n, d). Out: one score a row, unbounded above; negative inside the region that holds all training rows
-but a share ν (shell: 2 ν), positive outside.
+but a share ν (a shell: all but 2 ν when the warm-up ends, then more), positive outside.
 
 An encoder without bias, d -> 500 -> LeakyReLU -> 16 -> 16, is first trained as half of an autoencoder, whose other half
 is one linear layer back; then the head of `assay.nn.hypersphere` shapes its output: an orthogonal projection that makes
@@ -99,7 +99,7 @@ class Hypersphere(Detector):
     radii_ : tuple of float
         r_min (0 for a ball) and r_max.
     collapsed_ : bool
-        Whether training left the distances without spread: then they tell nothing.
+        Whether training left the distances, or the radii of a shell, without spread: then they tell nothing.
     losses_ : array
         Mean loss of each epoch, those of the warm-up first.
 
@@ -163,11 +163,12 @@ class Hypersphere(Detector):
         return encoder(self.n_features_in_, self.hidden, self.latent), head
 
     def _fit(self, X: Floats, y: Ints | None, rng: np.random.Generator) -> None:
-        varies = np.ptp(X, axis=0) > 0
+        spread = X.std(axis=0)
+        varies = (np.ptp(X, axis=0) > 0) & (spread > 0)  # the square of a tiny deviation may be nothing
         if not varies.any():
             raise InputError("X: all rows are alike; give rows that differ")
         self.mean_ = X.mean(axis=0)
-        self.scale_ = np.where(varies, X.std(axis=0), 1.0)
+        self.scale_ = np.where(varies, spread, 1.0)
         x = self._scaled(X)
         with seeded(rng):
             network, head = self._parts()

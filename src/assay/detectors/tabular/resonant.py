@@ -2,7 +2,8 @@
 
 In: a table (n, 1 + d), one column of which is m, the variable in which an anomaly would be localised (a mass, an
 energy, a position, a time), the others features x. Labels are optional. Out: one score a row, higher = more anomalous:
-how much likelier its x is among the events of the window than among the background there. m itself is never looked at.
+how much likelier its x is among the events of the window than among the background there. m itself is no feature
+(lacathode, anode and ranode describe x at the row's own m).
 
 1. Window SR = [m1, m2], sidebands SB = the rest, short sidebands SSB = within `width` of the window. A *template* gives
    background x for m in the window without looking at the events there:
@@ -134,6 +135,10 @@ class Template(BaseEstimator):
         """Return events as the classifier sees them."""
         return x
 
+    def reach(self, m: Floats, window: Window) -> float:
+        """Return how far from the window rows are that the classifier learns as background."""
+        return 0.0
+
 
 class CWoLa(Template):
     """The short sidebands as they are.
@@ -159,11 +164,17 @@ class CWoLa(Template):
         """Keep the rows of the short sidebands."""
         if self.width is not None:
             check_number(self.width, "width", low=0.0, strict_low=True)
-        near = short_sidebands(m, window, self.width)
-        if self.width is None and not near.any():
-            near = ~within(m, window)
-        self.state_ = {"x": x[near]}
+        self.state_ = {"x": x[short_sidebands(m, window, self.reach(m, window))]}
         return self
+
+    def reach(self, m: Floats, window: Window) -> float:
+        """Return the width of the short sidebands."""
+        if self.width is not None:
+            return float(self.width)
+        if short_sidebands(m, window, None).any():
+            return (window[1] - window[0]) / 2
+        # All there is, the outermost event included whatever rounding does.
+        return float(max(window[0] - m.min(), m.max() - window[1], 0.0)) * (1 + 1e-9)
 
     def sample(self, n: int, random_state: Any = None) -> Floats:
         """Return all rows there are."""
@@ -246,6 +257,9 @@ class CATHODE(Template):
 
         self._check_parameters()
         inside, rng = within(m, window), as_generator(random_state)
+        if not inside.any() or inside.all():
+            where = "outside" if inside.all() else "in"
+            raise InputError(f"X holds no event {where} the window {window}: a flow needs some on both sides")
         scale = fit_scale(m[~inside], x[~inside])
         if not scale["varies"].any():
             raise InputError("X: no column beside the mass varies in the sidebands; a flow needs one that does")
@@ -298,12 +312,9 @@ class LaCATHODE(CATHODE):
 
     def see(self, m: Floats, x: Floats) -> Floats:
         """Return the latent rows of events, by the best epoch's flow."""
-        import torch
+        from assay.nn.flows import latent_rows, to_logits
 
-        from assay.nn.flows import flow_of, to_logits
-
-        with torch.inference_mode():
-            return np.asarray(flow_of(self.state_["flows"][0]).latent(*to_logits(self.state_["scale"], m, x))[0])
+        return latent_rows(self.state_["flows"][0], *to_logits(self.state_["scale"], m, x))
 
 
 class ANODE(CATHODE):
@@ -466,7 +477,7 @@ class ResonantDetector(Detector):
     mass_column_ : int
         Number of the column of m.
     template_ : dict
-        What a template that can be sampled has learned; empty for one that is finite.
+        What the template has learned; empty for cwola and iad.
     models_ : list of lists
         The classifiers (of anode and ranode: the flows) of each fold.
     data_rows_ : array of int of shape (n_sr,)
@@ -576,7 +587,9 @@ class ResonantDetector(Detector):
             )
         seen = template.see(m[events], x[events])
         self.models_, found = self._in_folds(template, seen, train, rest, rng)
-        self.template_ = {} if getattr(template, "finite", False) else dict(getattr(template, "state_", {}))
+        # The sidebands' own rows are needed no more.
+        bare = isinstance(template, (CWoLa, IAD))
+        self.template_ = {} if bare else dict(getattr(template, "state_", {}))
         here = inside[events]
         self.data_rows_ = np.flatnonzero(events & inside)
         self.held_out_scores_, self.folds_ = found.scores[here], found.folds[here]
@@ -640,6 +653,11 @@ class ResonantDetector(Detector):
         seen = template.see(*self._split(X))
         return np.stack([_judged(template, models, seen) for models in self.models_])
 
+    def reach(self, m: Floats) -> float:
+        """Return how far from the window rows of masses `m` are that were learned as background."""
+        template = self._template()
+        return float(template.reach(m, self.window_)) if hasattr(template, "reach") else 0.0
+
     def sideband_scores(self, X: Any, width: float | None = None, random_state: Any = None) -> HeldOut:
         """Run everything but the flow's training on sideband events, as if they were the window's.
 
@@ -663,10 +681,10 @@ class ResonantDetector(Detector):
         rows = rng.permutation(rows)[: max(2, len(self.data_rows_))]
         if len(rows) < 2:
             raise InputError(f"X holds {len(rows)} rows within `width` of the window, at least 2 needed")
-        first, last = round(self.oversample * len(rows)), round(self.reference * len(rows))
+        first, last = (max(1, round(times * len(rows))) for times in (self.oversample, self.reference))
         # The kernel is narrow on the scale of the sidebands, as it is on that of the window.
         span = (float(m[rows].min()), float(m[rows].max()))
-        drawn = template.sample_at(smooth_masses(m[rows], span, first + max(1, last), rng), rng)
+        drawn = template.sample_at(smooth_masses(m[rows], span, first + last, rng), rng)
         return self._in_folds(template, template.see(m[rows], x[rows]), drawn[:first], drawn[first:], rng)[1]
 
     # -- small things ------------------------------------------------------------------------------------------------
