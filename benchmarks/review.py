@@ -39,7 +39,7 @@ class Reviewer(threading.Thread):
         super().__init__()
         self.reviewer, self.address, self.end = f"reviewer {number}", address, end
         self.headers = {
-            "Cookie": f"assay_reviewer={signer.cookie(self.reviewer)}",
+            "Cookie": f"{signer.name_cookie}={signer.cookie(self.reviewer)}",
             "X-Assay-Form": signer.form_token(self.reviewer),
             "Content-Type": "application/json",
         }

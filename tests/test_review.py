@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import os
 import re
 import struct
 import threading
 from datetime import timezone
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +25,7 @@ from assay.review.auxiliary import agreement_with_quality
 from assay.review.guard import Signer
 from assay.review.labels import LabelStore
 from assay.review.project import Project, workers
-from assay.review.server import is_loopback, secret_of, server_of
+from assay.review.server import is_loopback, listening, secret_of, server_of
 from assay.review.session import HELD, Review, agreement, conflicts
 from assay.review.stages import Stages, in_blocks, key_of_files
 from commands import run
@@ -358,15 +360,226 @@ def test_undo_brings_the_item_back(review):
 
 def test_the_lasso_makes_a_queue(review):
     places = np.flatnonzero(np.isin(review.prepared.rows, np.arange(210, 220)))
-    assert review.select(places) == 10
+    assert review.select("Ann", places) == 10 == review.selected("Ann")
     assert set(review.upcoming("Ann", 50)) == set(range(210, 220))
+    # It is hers alone, and learning does not take it away.
+    assert len(review.upcoming("Bob", 50)) == 50 and review.selected("Bob") is None
+    learned(review)
+    assert review.selected("Ann") == 10
     for _ in range(10):
         review.label("Ann", review.next("Ann"), 4)
     assert review.next("Ann") is None
-    assert review.select([]) == 220 and review.next("Ann") is not None
+    assert review.select("Ann", []) == 220 and review.next("Ann") is not None
     for wrong in ([220], [-1], [0.5]):
         with pytest.raises(InputError, match="places"):
-            review.select(wrong)
+            review.select("Ann", wrong)
+
+
+def test_what_is_skipped_comes_last(review):
+    first, second = review.next("Ann"), None
+    second = review.next("Ann", after=first)
+    assert second != first
+    review.label("Ann", second, 1)
+    assert first not in (review.next("Ann"), *review.upcoming("Ann", 100))
+    assert review.upcoming("Ann", 500)[-1] == first
+    places = np.flatnonzero(np.isin(review.prepared.rows, np.arange(210, 213)))
+    review.select("Ann", places)
+    # All three skipped, again and again: each comes in turn.
+    seen = [review.next("Ann")]
+    for _ in range(5):
+        seen.append(review.next("Ann", after=seen[-1]))
+    assert set(seen[:3]) == set(seen[3:]) == {210, 211, 212}
+    last = seen[-1]
+    for item in {210, 211, 212} - {last}:
+        review.label("Ann", item, 2)
+    assert review.next("Ann", after=last) == last
+
+
+def test_a_second_person_gets_an_item_after_learning_too(review):
+    review.choose(overlap=2)
+    item = review.next("Ann")
+    review.label("Ann", item, 4)
+    learned(review)
+    assert item in review.upcoming("Bob", 220) and item not in review.upcoming("Ann", 220)
+    review.label("Bob", item, 4)
+    learned(review)
+    assert item not in review.upcoming("Cleo", 220)
+
+
+@pytest.mark.parametrize("order", ["trained", "detector", "random"])
+def test_the_queue_goes_on_beyond_its_head(review, monkeypatch, order):
+    monkeypatch.setattr("assay.review.session.HEAD", 7)
+    learned(review)
+    review.choose(order=order)
+    seen = []
+    while (item := review.next("Ann")) is not None:
+        seen.append(item)
+        review.label("Ann", item, len(seen) % 6)
+    assert sorted(seen) == list(range(220))
+
+
+def test_choices_outlive_the_server(project):
+    review = Review(project)
+    review.choose(overlap=3, method="protege", order="random")
+    review.close()
+    again = Review(Project(project.folder))
+    assert (again.choices.overlap, again.choices.method, again.choices.order) == (3, "protege", "random")
+    again.close()
+    (project.folder / "review.json").write_text('{"choices": {"overlap": "many"}}')
+    with pytest.raises(InputError, match=r"review\.json is damaged"):
+        Review(Project(project.folder))
+
+
+def test_items_that_changed_do_not_get_the_judgements_of_others(tmp_path):
+    X = sky()
+    np.save(tmp_path / "x.npy", X)
+    project = Project.create(tmp_path / "p", tmp_path / "x.npy")
+    review = Review(project)
+    review.close()
+    np.save(tmp_path / "x.npy", X[1:])  # nothing was judged: fine
+    review = Review(Project(project.folder))
+    review.label("Ann", 3, 5)
+    review.close()
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(InputError, match="changed since 1 of its items"):
+        Review(Project(project.folder))
+    np.save(tmp_path / "x.npy", X[1:])
+    again = Review(Project(project.folder))
+    assert again.said(3) == {"Ann": 5}
+    again.close()
+
+
+def test_large_numbers_keep_their_digits(tmp_path):
+    rng = np.random.default_rng(0)
+    seconds = 1.7e9 + rng.uniform(0, 50, 200)
+    np.save(tmp_path / "x.npy", np.column_stack([seconds, rng.normal(size=200)]))
+    prepared = Project.create(tmp_path / "p", tmp_path / "x.npy").prepare()
+    np.testing.assert_allclose(prepared.items.data[np.arange(200)][:, 0], seconds, atol=1e-5)
+    standard = (seconds - seconds.mean()) / seconds.std()
+    np.testing.assert_allclose(prepared.features[:, 0], standard, atol=1e-4)
+    np.save(tmp_path / "far.npy", np.column_stack([np.geomspace(1, 1e39, 50), rng.normal(size=50)]))
+    with pytest.raises(InputError, match="beyond 1e38"):
+        Project.create(tmp_path / "q", tmp_path / "far.npy").prepare()
+
+
+def test_a_model_must_know_the_same_columns(tmp_path):
+    from assay import Mahalanobis, save
+
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    for names in ("ab", "ba"):
+        parquet.write_table(pa.table(dict(zip(names, X.T))), tmp_path / f"{names}.parquet")
+    model = Mahalanobis().fit(X)
+    model.feature_names_in_ = np.array(["a", "b"], dtype=object)
+    save(model, tmp_path / "model")
+    prepared = Project.create(tmp_path / "p", tmp_path / "ab.parquet", model=str(tmp_path / "model")).prepare()
+    np.testing.assert_allclose(prepared.scores, model.anomaly_score(X), rtol=1e-5)
+    with pytest.raises(InputError, match="fitted on the columns"):
+        Project.create(tmp_path / "q", tmp_path / "ba.parquet", model=str(tmp_path / "model")).prepare()
+
+
+def test_a_heat_map_keeps_nobody_waiting(review):
+    import time
+
+    class Slow:
+        def anomaly_map(self, X):
+            time.sleep(1.0)
+            raise RuntimeError
+
+    review._heat = Slow()
+
+    def look():
+        with pytest.raises(RuntimeError):
+            review.picture(0, heat=True)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    time.sleep(0.2)
+    start = time.perf_counter()
+    review.label("Ann", 5, 2)
+    assert time.perf_counter() - start < 0.6
+    thread.join()
+
+
+def test_names_that_are_no_text_harm_nothing(tmp_path):
+    folder = tmp_path / "sky"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    os.rename(folder / "0.png", os.fsencode(folder) + b"/b\xffd.png")
+    review = Review(Project.create(tmp_path / "p", folder))
+    with TestClient(create_app(review, SECRET, {"127.0.0.1"}), base_url="http://127.0.0.1") as client:
+        client.cookies.set(Signer(SECRET).name_cookie, Signer(SECRET).cookie("Ann"))
+        for item in range(3):
+            review.label("Ann", item, 1)
+            assert client.get(f"/?item={item}").status_code == client.get(f"/api/items/{item}").status_code == 200
+        assert len(client.get("/labels.csv").text.splitlines()) == 4
+        picture = client.get("/items/0/image.jpg")
+        assert "no-cache" in picture.headers["cache-control"]
+        same = client.get("/items/0/image.jpg", headers={"If-None-Match": picture.headers["etag"]})
+        assert same.status_code == 304 and not same.content
+        assert client.get("/items/1/image.jpg").headers["etag"] != picture.headers["etag"]
+    review.close()
+
+
+def test_a_table_beside_the_items_is_checked(made, tmp_path):
+    def prepared(**columns):
+        parquet.write_table(pa.table(columns), tmp_path / "meta.parquet")
+        place = tmp_path / f"p{len(list(tmp_path.iterdir()))}"
+        meta = str(tmp_path / "meta.parquet")
+        return Project.create(place, made / "x.parquet", drop=["name"], meta=meta).prepare()
+
+    with pytest.raises(InputError, match="quality holds no numbers"):
+        prepared(quality=["good"] * 220)
+    csv_file = tmp_path / "twice.csv"
+    csv_file.write_text("a,a\n" + "1,2\n" * 220)
+    with pytest.raises(InputError, match="same name"):
+        Project.create(tmp_path / "q", made / "x.parquet", drop=["name"], meta=str(csv_file)).prepare()
+    project = Project.create(tmp_path / "gaps", made / "x.parquet", drop=["name"], meta=None)
+    review = Review(project)
+    review.prepared = review.prepared._replace(meta=None) if hasattr(review.prepared, "_replace") else review.prepared
+    review.prepared.meta = pa.table({"quality": [None if i % 2 else i / 220 for i in range(220)]})
+    for item in range(30):
+        review.label("Ann", item, item % 6)
+    told = review.auxiliary()
+    assert told.judged == 15 and told.correlation is not None
+    review.close()
+
+
+def test_a_row_a_file_may_count_those_that_cannot_be_read(tmp_path):
+    folder = tmp_path / "sky"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(np.full((40, 40, 3), 40 * number, dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "1.png").write_bytes(b"no image")
+    parquet.write_table(pa.table({"note": ["a", "b", "c", "d"]}), tmp_path / "meta.parquet")
+    prepared = Project.create(tmp_path / "p", folder, meta=str(tmp_path / "meta.parquet")).prepare()
+    assert prepared.meta["note"].to_pylist() == ["a", "c", "d"]
+
+
+def test_names_are_found_without_walking_all_of_them(review, tmp_path):
+    assert review.find("row 217") == 217 and review.find("217") == 217
+    assert review.find("row 1e9") is None and review.find("row x") is None and review.find("217 rows") is None
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(30, 12)))
+    windows = Review(Project.create(tmp_path / "w", tmp_path / "w.npy", "windows"))
+    assert windows.find("window 29") == 29 and windows.find("window 30") is None
+    windows.close()
+
+
+def test_odd_places(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 1)))
+    strange = Project.create(tmp_path / "what?#x", tmp_path / "x.npy", map="tsne")
+    review = Review(strange)
+    review.label("Ann", 0, 1)
+    review.close()
+    assert (strange.folder / "labels.sqlite").is_file()
+    (strange.folder / "stages" / "files.json").write_text("nonsense")
+    assert len(Project(strange.folder).prepare().items) == 40
+    (tmp_path / "empty.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read"):
+        Project.create(tmp_path / "q", tmp_path / "empty.npy")
+    with pytest.raises(InputError, match="in memory"):
+        LabelStore("sqlite://", "p")
 
 
 @pytest.mark.parametrize("order", ["detector", "random"])
@@ -494,7 +707,7 @@ def client(review):
     with TestClient(
         create_app(review, SECRET, {"127.0.0.1"}), base_url="http://127.0.0.1", follow_redirects=False
     ) as client:
-        client.cookies.set("assay_reviewer", Signer(SECRET).cookie("Ann"))
+        client.cookies.set(Signer(SECRET).name_cookie, Signer(SECRET).cookie("Ann"))
         client.headers["X-Assay-Form"] = Signer(SECRET).form_token("Ann")
         yield client
 
@@ -538,7 +751,7 @@ def test_a_name_is_asked_for_and_cannot_be_forged(client):
     assert client.post("/api/labels", json={"item": 0, "value": 3}).status_code == 401
     forged = b"Ann".hex() + "." + "0" * 64
     for cookie in (forged, "nonsense", "zz.zz", Signer(b"x" * 32).cookie("Ann")):
-        client.cookies.set("assay_reviewer", cookie)
+        client.cookies.set(Signer(SECRET).name_cookie, cookie)
         assert client.get("/").headers["location"] == "/enter"
     client.cookies.clear()
     page = client.get("/enter").text
@@ -619,7 +832,7 @@ def test_hostile_names_stay_data(client, review):
     names = ["Robert'); DROP TABLE labels;--", HOSTILE, "=cmd|' /C calc'!A0"]
     for number, name in enumerate(names):
         client.cookies.clear()
-        client.cookies.set("assay_reviewer", Signer(SECRET).cookie(name))
+        client.cookies.set(Signer(SECRET).name_cookie, Signer(SECRET).cookie(name))
         token = {"X-Assay-Form": Signer(SECRET).form_token(name)}
         assert client.post("/api/labels", json={"item": number, "value": 1}, headers=token).status_code == 200
     assert [label.reviewer for label in review.store.history()] == names
@@ -658,7 +871,7 @@ def test_images_are_written_anew(tmp_path):
         file.write(b"<script>alert(1)</script>")
     review = Review(Project.create(tmp_path / "p", folder))
     with TestClient(create_app(review, SECRET, {"127.0.0.1"}), base_url="http://127.0.0.1") as client:
-        client.cookies.set("assay_reviewer", Signer(SECRET).cookie("Ann"))
+        client.cookies.set(Signer(SECRET).name_cookie, Signer(SECRET).cookie("Ann"))
         answer = client.get("/items/0/image.jpg")
         assert answer.headers["content-type"] == "image/jpeg" and b"script" not in answer.content
         assert client.get("/items/9/image.jpg").status_code == 422
@@ -681,9 +894,16 @@ def test_exposed_means_a_token(review):
 def test_where_a_token_is_needed(review):
     assert is_loopback("127.0.0.1") and is_loopback("localhost") and is_loopback("::1")
     assert not is_loopback("0.0.0.0") and not is_loopback("example.org")
-    assert "token" not in server_of(review)[1]
-    address = server_of(review, "0.0.0.0")[1]
+    assert server_of(review)[1](80) == "http://127.0.0.1:80/"
+    address = server_of(review, "0.0.0.0")[1](80)
     assert len(address.partition("?token=")[2]) >= 24
+    assert server_of(review, "::1")[1](80) == "http://[::1]:80/"
+    told = server_of(review, token="abc{def}+ghi&jkl#%")[1](80)
+    assert parse_qs(urlsplit(told).query)["token"] == ["abc{def}+ghi&jkl#%"]
+    with listening("127.0.0.1", 0) as taken:
+        taken.listen()
+        with pytest.raises(InputError, match="choose another port"):
+            listening("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(InputError, match="token"):
         server_of(review, "0.0.0.0", token="short")
 
@@ -714,6 +934,13 @@ def test_the_command_prepares_and_refuses(made, tmp_path):
     assert done.code == 2 and "--kind" in done.err
     done = run("review", tmp_path / "none")
     assert done.code == 2 and "--items" in done.err
+    done = run("review", tmp_path / "p", "--prepare", "--map", "tsne", "--detector", "ecod")
+    assert done.code == 2 and "--detector, --map" in done.err
+    # A call that failed can be made again, with what was wrong put right.
+    done = run("review", tmp_path / "r", "--items", made / "x.parquet", "--prepare")
+    assert done.code == 2 and "--drop" in done.err
+    done = run("review", tmp_path / "r", "--items", made / "x.parquet", "--drop", "name", "--prepare")
+    assert done.code == 0, done.err
 
 
 def test_the_workers_of_a_cluster_compute_the_same(made, project, tmp_path, monkeypatch):

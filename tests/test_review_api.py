@@ -26,7 +26,7 @@ def schema(tmp_path_factory):
 def test_no_input_crashes_the_server(schema):
     sender = {
         "X-Assay-Form": Signer(SECRET).form_token("Ann"),
-        "Cookie": f"assay_reviewer={Signer(SECRET).cookie('Ann')}",
+        "Cookie": f"{Signer(SECRET).name_cookie}={Signer(SECRET).cookie('Ann')}",
     }
     seen = set()
 

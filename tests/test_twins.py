@@ -47,3 +47,16 @@ def test_a_twin_is_trained_on_other_draws(rows):
     first, second = twins(detector, float(np.median(before)), rows, 2, random_state=0)
     assert not np.array_equal(first(rows), second(rows))
     assert np.array_equal(detector.anomaly_score(rows), before)
+
+
+def test_labelled_anomalies_are_learned_from_again(rows):
+    from assay import SSDO
+
+    known = np.random.default_rng(1).normal(size=(10, 3)) + 4
+    both = np.vstack([rows, known])
+    detector = SSDO(random_state=0).fit(both, np.repeat([0, 1], [400, 10]))
+    threshold = float(np.quantile(detector.anomaly_score(rows), 0.95))
+    taught = twins(detector, threshold, rows, 3, 0, anomalies=known)
+    alone = twins(detector, threshold, rows, 3, 0)
+    place = known.mean(axis=0)[None]
+    assert np.mean([twin(place) for twin in taught]) < np.mean([twin(place) for twin in alone])

@@ -84,9 +84,14 @@ def explain(
     for name in fixed or ():
         check_choice(name, expected, "--fixed")
     normal = real.X if real.y is None else real.X[real.y != 1]
+    threshold, inner = detector.calibrator_.threshold_, detector.detector_
+    # A detector that learned from labelled anomalies is trained again with them.
+    learns = getattr(inner, "labels", "normals") != "normals"
+    anomalies = real.X[real.y == 1] if learns and real.y is not None and (real.y == 1).any() else None
+    if len(normal) < 2:
+        raise InputError(f"--train {train} holds {len(normal)} rows that are not anomalies, at least 2 needed")
     if len(normal) > rows:
         normal = normal[np.sort(np.random.default_rng(seed).choice(len(normal), rows, replace=False))]
-    threshold, inner = detector.calibrator_.threshold_, detector.detector_
     with silence(quiet), blaming(f"--data {data}"):
         scores = detector.anomaly_score(asked.X)
         flagged = np.flatnonzero(scores > threshold)
@@ -95,6 +100,7 @@ def explain(
             raise InputError(f"--data {data}: none of its {len(scores)} rows is flagged; there is nothing to explain")
         usual = np.median(normal, axis=0)
         told = attribute(inner, asked.X[shown], usual[None], random_state=seed)
+        again = trained_again(inner, threshold, normal, twins, seed, anomalies)
         search = RobustCounterfactual(
             normality(inner, threshold, normal),
             pa.table(dict(zip(expected, normal.T))),
@@ -102,9 +108,9 @@ def explain(
             immutable=fixed or (),
             random_state=seed,
         )
-        answers = search.explain(asked.X[shown], models=trained_again(inner, threshold, normal, twins, seed))
+        answers = search.explain(asked.X[shown], models=again)
         explained = [
-            Explained(str(asked.index[row]), float(scores[row]), usual, added, answer)
+            Explained(str(asked.index[row]), float(scores[row]), usual, np.ptp(normal, axis=0), added, answer)
             for row, added, answer in zip(shown, told.values, answers)
         ]
     found = [answer for answer in answers if answer.status == "found"]
@@ -133,7 +139,9 @@ def explain(
                 "score": row.score,
                 "columns": dict(zip(expected, row.added.tolist())),
                 "status": row.remedy.status,
-                "ordinary": dict(zip(expected, row.remedy.x_new.tolist())),
+                "ordinary": None
+                if row.remedy.status == "not found"
+                else dict(zip(expected, row.remedy.x_new.tolist())),
                 "survival": row.remedy.survival,
                 "stability": row.remedy.stability,
             }

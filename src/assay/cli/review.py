@@ -10,6 +10,7 @@ import typer
 from assay.cli.common import Jobs, Quiet, Seed
 
 KINDS = ("tables", "images", "windows", "events", "sets", "graphs")
+DETECTOR, MAP = "isolation_forest", "pca"
 
 
 def review(
@@ -32,8 +33,8 @@ def review(
     ] = None,
     detector: Annotated[
         str, typer.Option("--detector", help="Otherwise: detector of tables for their features.")
-    ] = "isolation_forest",
-    picture: Annotated[str, typer.Option("--map", help="How the map is made: pca, tsne or umap.")] = "pca",
+    ] = DETECTOR,
+    picture: Annotated[str, typer.Option("--map", help="How the map is made: pca, tsne or umap.")] = MAP,
     database: Annotated[
         str | None, typer.Option("--database", help="URL of a database for the labels, e.g. postgresql+psycopg://…")
     ] = None,
@@ -64,12 +65,26 @@ def review(
     from assay.cli.common import check_choice
     from assay.core.extras import require
     from assay.core.progress import silence
+    from assay.core.validation import InputError
     from assay.review.project import Project, workers
 
     for library in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart"):
         require(library, "review", "The review")
     if kind is not None:
         check_choice(kind, KINDS, "--kind")
+    chosen = {
+        "--kind": kind,
+        "--drop": drop,
+        "--meta": meta,
+        "--model": model,
+        "--embedder": embedder,
+        "--detector": detector if detector != DETECTOR else None,
+        "--map": picture if picture != MAP else None,
+        "--seed": seed or None,
+    }
+    given = [option for option, value in chosen.items() if value]
+    if items is None and given and (project / "project.json").is_file():
+        raise InputError(f"{', '.join(given)}: {project} was made with other settings, which stay: make a new project")
     if items is not None:
         opened = Project.create(
             project,
@@ -85,26 +100,32 @@ def review(
         )
     else:
         opened = Project(project)
-    with silence(quiet), workers(cluster):
-        prepared = opened.prepare(jobs)
+    try:
+        with silence(quiet), workers(cluster):
+            prepared = opened.prepare(jobs)
+    except InputError:
+        if items is not None:
+            opened.forget()  # so that the call can be repeated with what was wrong put right
+        raise
     if not quiet:
         failed = f", {len(prepared.failed)} could not be read" if prepared.failed else ""
         typer.echo(f"{len(prepared.items):,} items of kind {opened.settings.kind}{failed}")
     if prepare:
         return
-    from assay.review.server import server_of
+    from assay.review.server import listening, server_of
     from assay.review.session import Review
 
+    place = listening(host, port)
     review = Review(opened, database, jobs)
     server, address = server_of(review, host, port, token, tuple(name or ()))
 
     async def serve() -> None:
-        running = asyncio.create_task(server.serve())
+        running = asyncio.create_task(server.serve(sockets=[place]))
         while not server.started and not running.done():
             await asyncio.sleep(0.02)
         if server.started:
-            # The port is known only now where any would do; the address goes out whatever --quiet says.
-            typer.echo(f"open {address.format(port=server.servers[0].sockets[0].getsockname()[1])}")
+            # The address goes out whatever --quiet says.
+            typer.echo(f"open {address(place.getsockname()[1])}")
         await running
 
     try:

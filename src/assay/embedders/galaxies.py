@@ -1,23 +1,29 @@
 """Galaxies as rows of numbers: how far their light is from ellipses (Astronomaly), moments, and power spectrum.
 
 In: images of one object in the middle, any size. Out: one row an image, (n, 5 L + 7 + B), unitless, L brightness levels
-and B bands of frequency; NaN never: what cannot be measured is the mean of those where it can.
+and B bands of frequency; NaN never. An image can be measured where at least 5 connected pixels stand out of the
+background; where not, what is missing in its row is the mean of the images at the fit, `failed_` counts such images
+and `measurable` says which they are.
 
 1. Brightness above the background: values beyond 3σ of the background (its median and spread, found by clipping again
    and again), the connected region nearest the centre kept, scaled to [0, 1].
 2. For each percentile p of the remaining brightness the outer contour at that level nearest the centre (that of the
    first level: nearest the image's middle), an ellipse fitted by least squares, and five numbers: **residual**, the
-   share of pixels in which the filled contour and the filled ellipse differ; **offset** of its centre from that of the
-   innermost level, in units of the ellipse's size; **aspect**, minor over major axis, relative to the innermost level;
-   **angle**, acute difference from the innermost level in units of π/2; **size**, √(ab) over the image's side. A merger
-   or a tail is no ellipse: its residual and offset are large.
+   pixels in which the filled contour and the filled ellipse differ, over those of the contour; **offset** of its centre
+   from that of the innermost level, in units of the ellipse's size; **aspect**, minor over major axis, relative to the
+   innermost level; **angle**, acute difference from the innermost level in units of π/2; **size**, √(ab) over the
+   image's side. A merger or a tail is no ellipse: its residual and offset are large. A level at the brightest value,
+   as where light is saturated, is put halfway down to the next lower one: its contour runs around the plateau.
 3. Hu's seven moments of the cleaned image, each as sign · log10(1 + 10¹⁰|h|) / 10: they do not change when the image is
    turned or moved.
 4. Logarithm of the power in B rings of equal width in frequency, each over the power of all of them.
 
 Published: p = 90, 80, 70, 60, 50, 0; 3σ; contours of at least 5 points. Departures: where a contour is too short, the
-image is enlarged three-fold once instead of in steps of 1 %; a level without any contour takes the numbers of the level
-inside it. Time: about 10 ms an image of 100 pixels a side; memory of one image.
+image is enlarged three-fold once instead of in steps of 1 %; where least squares find no ellipse, that of the same
+second moments as the filled contour is taken, so that no level of an object is missing; what of an ellipse lies beyond
+the image's edge counts as residual. Offset, aspect and angle are relative to the innermost level (published): what has
+the same outline at all levels, such as a saturated trail, shows in residual, size and Hu's moments, not in aspect.
+Time: about 13 ms an image of 64 pixels a side and 27 ms of 100, on one core; memory of one image.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ from assay.base import Embedder, TakesImages
 from assay.core.extras import require
 from assay.core.images import Images
 from assay.core.progress import progress
-from assay.core.validation import Floats, InputError, check_number
+from assay.core.validation import Bools, Floats, InputError, check_number
 
 
 def cleaned(image: Floats, clip: float = 3.0) -> Floats:
@@ -59,62 +65,84 @@ def cleaned(image: Floats, clip: float = 3.0) -> Floats:
 
 
 def ellipse_numbers(light: Floats, percentiles: tuple[float, ...]) -> Floats:
-    """Return residual, offset, aspect, angle and size at each level of brightness, (L, 5); NaN where there is none."""
-    numbers = np.full((len(percentiles), 5), np.nan)
+    """Return residual, offset, aspect, angle and size at each level of brightness, (L, 5); NaN without an object."""
     bright = light[light > 0]
     if len(bright) < 5:
-        return numbers
+        return np.full((len(percentiles), 5), np.nan)
+    # Nothing lies above the brightest value, and light that is saturated reaches it at many percentiles.
+    top = bright.max() * (1 - 1e-6)
+    highest = (bright.max() + bright.max(initial=0.0, where=bright < top)) / 2
     inner: Any = None
     middle = (np.array(light.shape) - 1) / 2
-    for row, percentile in enumerate(percentiles):
-        level = max(np.percentile(bright, percentile), 1e-9)
-        found = _contour_ellipse(light, level, middle)
-        if found is None:
-            if row:
-                numbers[row] = numbers[row - 1]
-            continue
-        centre, (major, minor), angle, residual = found
+    numbers = []
+    for percentile in percentiles:
+        level = max(float(np.percentile(bright, percentile)), 1e-9)
+        centre, (major, minor), angle, residual = _contour_ellipse(light, highest if level >= top else level, middle)
         if inner is None:
             inner, middle = (centre, minor / major, angle), centre
         turned = abs(angle - inner[2]) % np.pi
-        numbers[row] = (
-            residual,
-            np.linalg.norm(centre - inner[0]) / np.sqrt(major * minor),
-            minor / major / inner[1],
-            min(turned, np.pi - turned) / (np.pi / 2),
-            np.sqrt(major * minor) / max(light.shape),
+        numbers.append(
+            (
+                residual,
+                np.linalg.norm(centre - inner[0]) / np.sqrt(major * minor),
+                minor / major / inner[1],
+                min(turned, np.pi - turned) / (np.pi / 2),
+                np.sqrt(major * minor) / max(light.shape),
+            )
         )
-    return numbers
+    return np.array(numbers)
 
 
 def _contour_ellipse(light: Floats, level: float, middle: Any) -> Any:
-    """Return centre, axes, angle and residual of the ellipse of the contour nearest `middle`; None without one."""
+    """Return centre, axes, angle and residual of the ellipse of the contour nearest `middle`; `level` < brightest."""
     from skimage.draw import ellipse, polygon
-    from skimage.measure import EllipseModel, find_contours
+    from skimage.measure import find_contours
 
-    for factor in (1, 3):
-        # A frame of darkness closes contours at the edge.
-        image = np.pad(light if factor == 1 else ndimage.zoom(light, factor, order=1), 1)
-        outer = [one for one in find_contours(image, level) if len(one) > 5 * (factor == 1)]
-        if not outer:
-            continue
-        scaled = middle * factor + 1
-        # The outer one of nested contours: the longest of those whose middle is nearest.
-        nearest = min(outer, key=lambda one: (round(float(np.linalg.norm(one.mean(axis=0) - scaled)) / 2), -len(one)))
-        model = EllipseModel.from_estimate(nearest)
-        if not model:
-            continue
-        centre, (a, b), angle = np.array(model.center), model.axis_lengths, float(model.theta)
-        if not np.isfinite([a, b]).all() or min(a, b) < 0.3 or max(a, b) > 2 * max(image.shape):
-            continue
-        if a < b:
-            a, b, angle = b, a, angle + np.pi / 2
-        filled, fitted = np.zeros(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
-        filled[polygon(*nearest.T, image.shape)] = True
-        fitted[ellipse(*centre, a, b, image.shape, rotation=angle)] = True
-        residual = (filled ^ fitted).sum() / max(filled.sum(), 1)
-        return (centre - 1) / factor, (a / factor, b / factor), angle, float(residual)
-    return None
+    # A frame of darkness closes contours at the edge.
+    factor, image = 1, np.pad(light, 1)
+    outer = [one for one in find_contours(image, level) if len(one) > 5]
+    if not outer:
+        # A pixel becomes three by three, so the middle of pixel i moves to 3 i + 1 and keeps its value.
+        factor = 3
+        image = np.pad(ndimage.zoom(light, factor, order=1, grid_mode=True, mode="grid-constant"), 1)
+        outer = find_contours(image, level)
+    scaled = (middle + 0.5) * factor - 0.5 + 1
+    # The outer one of nested contours: the longest of those whose middle is nearest.
+    nearest = min(outer, key=lambda one: (round(float(np.linalg.norm(one.mean(axis=0) - scaled)) / 2), -len(one)))
+    filled, fitted = np.zeros(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
+    filled[polygon(*nearest.T, image.shape)] = True
+    # A closed contour ends where it began: that point counts once.
+    centre, (a, b), angle = _least_squares(nearest[:-1], 2 * max(image.shape)) or _of_moments(filled)
+    rows, columns = ellipse(*centre, a, b, rotation=angle)
+    inside = (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
+    fitted[rows[inside], columns[inside]] = True
+    # The ellipse of a trail that is cut off at the image's edge reaches far beyond it.
+    residual = ((filled ^ fitted).sum() + (~inside).sum()) / max(filled.sum(), 1)
+    return (centre - 1 + 0.5) / factor - 0.5, (a / factor, b / factor), angle, float(residual)
+
+
+def _least_squares(contour: Floats, largest: float) -> Any:
+    """Return centre, axes (the longer first) and angle of the ellipse nearest to a contour; None where it is none."""
+    from skimage.measure import EllipseModel
+
+    # A circle has no angle: the fit divides 0 by 0, and gives 0.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        model = EllipseModel.from_estimate(contour)
+    if not model:
+        return None
+    centre, (a, b), angle = np.array(model.center), model.axis_lengths, float(model.theta)
+    if not np.isfinite([a, b]).all() or min(a, b) < 0.3 or max(a, b) > largest:
+        return None
+    return (centre, (a, b), angle) if a >= b else (centre, (b, a), angle + np.pi / 2)
+
+
+def _of_moments(filled: Any) -> Any:
+    """Return centre, axes (the longer first) and angle of the ellipse with the second moments of some pixels."""
+    places = np.argwhere(filled)
+    # A pixel is a square with a variance of 1/12 either way.
+    spreads, directions = np.linalg.eigh(np.cov(places.T, bias=True) + np.eye(2) / 12)
+    minor, major = 2 * np.sqrt(spreads)
+    return places.mean(axis=0), (major, minor), float(np.arctan2(directions[1, 1], directions[0, 1]))
 
 
 def hu_numbers(light: Floats) -> Floats:
@@ -136,6 +164,10 @@ def ring_powers(image: Floats, bands: int) -> Floats:
     return np.log10((sums + 1e-12) / (sums.sum() + 1e-12 * bands))
 
 
+def _measured(numbers: Floats) -> Bools:
+    return ~np.isnan(numbers[:, 0])
+
+
 class GalaxyShapes(TakesImages, Embedder):
     """Ellipse fits at several levels of brightness, Hu's moments and the power spectrum.
 
@@ -153,7 +185,8 @@ class GalaxyShapes(TakesImages, Embedder):
     middle_ : array of shape (d,)
         Mean of each number over the training images: what stands where it cannot be measured.
     failed_ : int
-        How many training images had no object that could be measured.
+        How many training images could not be measured: fewer than 5 connected pixels stand out of the background, so
+        there is no contour, not even of the innermost level. `measurable` says which of any images.
 
     References
     ----------
@@ -190,10 +223,26 @@ class GalaxyShapes(TakesImages, Embedder):
     def _fit(self, X: Images, rng: np.random.Generator) -> None:
         require("skimage", "images", "Shapes of galaxies")
         numbers = self._numbers(X)
-        self.failed_ = int(np.isnan(numbers[:, 0]).sum())
+        self.failed_ = int((~_measured(numbers)).sum())
         known = ~np.isnan(numbers)
         counts = known.sum(axis=0)
         self.middle_ = np.where(known, numbers, 0.0).sum(axis=0) / np.maximum(counts, 1)
+
+    def measurable(self, X: Any) -> Bools:
+        """Tell which images have an object that can be measured; the rows of the others hold means.
+
+        Parameters
+        ----------
+        X : images
+            As for `transform`.
+
+        Returns
+        -------
+        array of bool of shape (n,)
+            False where fewer than 5 connected pixels stand out of the background.
+        """
+        check_is_fitted(self)
+        return _measured(self._numbers(self._check_table(X, reset=False)))
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:
         """Return what each number of a row is, array of str of shape (d,)."""

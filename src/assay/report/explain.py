@@ -31,8 +31,8 @@ class Explained(NamedTuple):
         What the row is called.
     score : float
         Its anomaly score.
-    usual : array of shape (d,)
-        What it is compared with, e.g. the normals' median.
+    usual, spread : array of shape (d,)
+        What it is compared with, e.g. the normals' median, and the range of each column.
     added : array of shape (d,)
         How much each column adds to the score.
     remedy : Counterfactual
@@ -42,6 +42,7 @@ class Explained(NamedTuple):
     name: str
     score: float
     usual: Floats
+    spread: Floats
     added: Floats
     remedy: Counterfactual
 
@@ -50,23 +51,34 @@ def explanation_page(
     rows: Sequence[Explained], *, title: str, lead: Sequence[str], tiles: Mapping[str, Any], run: Mapping[str, Any]
 ) -> FindingsPage:
     """Return the page; the rows in the order given."""
+    numbered = list(enumerate(rows, 1))
     return FindingsPage(
         title=title,
         over="Why rows were flagged",
         lead=lead,
         tiles=tiles,
-        drawings={"What raises each score": [(f"Row {row.name}", _chart(row)) for row in rows]},
-        tables={f"Row {row.name}: {_sentence(row.remedy)}": _table(row) for row in rows},
+        drawings={"What raises each score": [(f"{place}. Row {row.name}", _chart(row)) for place, row in numbered]},
+        # Numbered, for names need not be unique.
+        tables={f"{place}. Row {row.name}: {_sentence(row)}": _table(row) for place, row in numbered},
         run=run,
     )
 
 
-def _sentence(told: Counterfactual) -> str:
+def _sentence(row: Explained) -> str:
+    told = row.remedy
     words = SAID[told.status]
     if told.status == "not found":
         return words
     agreed = "" if told.survival is None else f"; {svg.percent(told.survival, 1)} of detectors trained again agree"
-    return f"{words}{agreed}" + ("" if told.realism > 0 else "; no normal row lies close to them")
+    more = int((told.delta != 0).sum()) - int((told.delta[_listed(row)] != 0).sum())
+    rest = f"; {more} more columns change, by less" if more else ""
+    return f"{words}{agreed}{rest}" + ("" if told.realism > 0 else "; no normal row lies close to them")
+
+
+def _listed(row: Explained) -> Any:
+    """Return the columns that are listed: those that change most, in the column's range, then those that add most."""
+    change = np.abs(row.remedy.delta) / np.where(row.spread > 0, row.spread, 1.0)
+    return np.lexsort((-np.abs(row.added), -change))[:LISTED]
 
 
 def _chart(row: Explained) -> str:
@@ -81,7 +93,6 @@ def _chart(row: Explained) -> str:
 
 def _table(row: Explained) -> list[dict[str, Any]]:
     told = row.remedy
-    order = np.argsort(-np.abs(row.added), kind="stable")[:LISTED]
     return [
         {
             "column": told.names[j],
@@ -90,5 +101,5 @@ def _table(row: Explained) -> list[dict[str, Any]]:
             "adds to the score": float(row.added[j]),
             "ordinary": None if told.status == "not found" else float(told.x_new[j]),
         }
-        for j in order
+        for j in _listed(row)
     ]

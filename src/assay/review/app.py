@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from assay.core.validation import InputError
 from assay.report import page, svg
-from assay.review.guard import NAME_COOKIE, Guard, Signer
+from assay.review.guard import Guard, Signer
 from assay.review.labels import check_reviewer
 from assay.review.ranking import METHODS
 from assay.review.remedy import ORDINARY, TWINS
@@ -74,12 +74,12 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
     """
     # FastAPI's own documentation pages load scripts from elsewhere: the description is served, not they.
     app = FastAPI(title="Assay review", docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, hosts=hosts, token=token)
     signer, templates = Signer(secret), _environment()
+    app.add_middleware(Guard, hosts=hosts, token=token, cookie=signer.token_cookie)
     style = page.environment().get_template("page.css.j2").render() + (STATIC / "review.css").read_text("utf-8")
 
     def reviewer_of(request: Request) -> str | None:
-        return signer.reviewer(request.cookies.get(NAME_COOKIE))
+        return signer.reviewer(request.cookies.get(signer.name_cookie))
 
     def named(request: Request) -> str:
         """Return who asks; whoever has no name yet is sent to choose one."""
@@ -167,7 +167,7 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
         allowed(request, reviewer_of(request) or "", form_token)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            NAME_COOKIE,
+            signer.name_cookie,
             signer.cookie(check_reviewer(name)),
             httponly=True,
             samesite="strict",
@@ -184,7 +184,7 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
             item = review.next(who, after)
         told = None if item is None else facts(item, who, remedy)
         upcoming = [{"item": one, "name": review.items.names[one]} for one in review.upcoming(who, 13) if one != item]
-        return html("queue.html", request, told=told, upcoming=upcoming[:12], selected=review.selected)
+        return html("queue.html", request, told=told, upcoming=upcoming[:12], selected=review.selected(who))
 
     @app.get("/fragment", include_in_schema=False)
     def fragment(request: Request, who: Who, item: Number, remedy: bool = False) -> Response:
@@ -262,11 +262,16 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
         return RedirectResponse("/settings", 303)
 
     @app.get("/items/{item}/image.jpg", include_in_schema=False)
-    def picture(who: Who, item: int, heat: bool = False) -> Response:
+    def picture(request: Request, who: Who, item: int, heat: bool = False) -> Response:
+        # The same address shows another image where another project is served: browsers must ask each time.
+        tag = f'"{review.settings.id}-{review.prepared.key[:16]}-{item}-{heat}"'
+        headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
         data = review.picture(item, heat)
         if data is None:
             raise HTTPException(404, "the items are no images")
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(data, media_type="image/jpeg", headers=headers)
 
     @app.get("/labels.csv", include_in_schema=False)
     def export(who: Who) -> Response:
@@ -336,7 +341,7 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
     @app.post("/api/selection", tags=["map"])
     def api_selection(sender: Sender, lasso: Lasso) -> dict[str, Any]:
         """Make the items at these places of the map the queue; an empty list gives back all. Returns how many."""
-        return {"items": review.select(lasso.places)}
+        return {"items": review.select(sender, lasso.places)}
 
     @app.post("/api/retrain", tags=["learning"])
     def api_retrain(sender: Sender) -> dict[str, Any]:

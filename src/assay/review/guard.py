@@ -27,7 +27,6 @@ from assay.core.validation import InputError
 from assay.review.labels import check_reviewer
 
 MAX_BODY = 2**20
-TOKEN_COOKIE, NAME_COOKIE = "assay_token", "assay_reviewer"
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -49,10 +48,18 @@ class Signer:
     ----------
     secret : bytes
         Known to this server alone.
+
+    Attributes
+    ----------
+    name_cookie, token_cookie : str
+        Names of the cookies.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        # Browsers do not tell ports apart: two reviews on one machine must not share a cookie.
+        mark = self._sign("cookies", "")[:8]
+        self.name_cookie, self.token_cookie = f"assay_reviewer_{mark}", f"assay_token_{mark}"
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._secret, f"{purpose}\0{text}".encode(), hashlib.sha256).hexdigest()
@@ -90,10 +97,12 @@ class Guard:
         Names by which the server may be called, without port; None allows any (then `token` must be there).
     token : str or None
         What every request must know; None on the loopback address.
+    cookie : str
+        Name of the token's cookie.
     """
 
-    def __init__(self, app: ASGIApp, hosts: set[str] | None, token: str | None) -> None:
-        self.app, self.hosts, self.token = app, hosts, token
+    def __init__(self, app: ASGIApp, hosts: set[str] | None, token: str | None, cookie: str) -> None:
+        self.app, self.hosts, self.token, self.cookie = app, hosts, token, cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what must not pass; hand over the rest and add the headers."""
@@ -121,7 +130,7 @@ class Guard:
         if self.hosts is not None and _name_of(host) not in self.hosts:
             return PlainTextResponse("This server does not answer to that name.", 421)
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        if not length.isdecimal() or len(length) > 12 or int(length) > MAX_BODY:
             return PlainTextResponse("That is too much.", 413)
         if self.token is not None:
             asked = self._asked_for_token(request)
@@ -129,7 +138,7 @@ class Guard:
                 return asked
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-            if origin is not None and urlsplit(origin).netloc != host:
+            if origin is not None and _place_of(origin) != host:
                 return PlainTextResponse("That came from another site.", 403)
             if site is not None and site not in ("same-origin", "none"):
                 return PlainTextResponse("That came from another site.", 403)
@@ -143,9 +152,9 @@ class Guard:
         if given and hmac.compare_digest(given.encode("utf-8", "replace"), expected):
             rest = urlencode(query, doseq=True)
             answer = RedirectResponse(_own_path(request.url.path) + (f"?{rest}" if rest else ""), 303)
-            answer.set_cookie(TOKEN_COOKIE, str(self.token), httponly=True, samesite="strict")
+            answer.set_cookie(self.cookie, str(self.token), httponly=True, samesite="strict")
             return answer
-        if hmac.compare_digest(request.cookies.get(TOKEN_COOKIE, "").encode("utf-8", "replace"), expected):
+        if hmac.compare_digest(request.cookies.get(self.cookie, "").encode("utf-8", "replace"), expected):
             return None
         return PlainTextResponse("Open the address with the token that the server printed.", 401)
 
@@ -155,11 +164,22 @@ def _own_path(path: str) -> str:
     return "/" + path.lstrip("/\\")
 
 
+def _place_of(origin: str) -> str | None:
+    """Return host and port of an origin; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 def _name_of(host: str) -> str:
-    """Return a host without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
+    """Return a host without its port; "" where it is none."""
+    name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    if not colon:
+        name, port = host, ""
+    if port and not port.isdecimal():
+        return ""
+    return name.lower()
 
 
 def _limited(receive: Receive) -> Receive:

@@ -62,6 +62,11 @@ class Items:
     def __init__(self, source: Path) -> None:
         self.files = [source]
 
+    @property
+    def all_names(self) -> Sequence[str]:
+        """What each is called, unreadable ones included."""
+        return self.names
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -82,15 +87,15 @@ class Rows(Items):
         self.columns: list[str] = []
         self.middle: Any = None
 
-    def attach(self, values: Any, names: Sequence[str], columns: list[str]) -> None:
-        """Take the values (n, d), on disk, with the names of rows and columns."""
-        self.data, self.names, self.columns = values, names, columns
-        sample = np.asarray(values[:: max(1, len(values) // 20_000)])
+    def attach(self, values: Any, names: Sequence[str], columns: list[str], offset: Any) -> None:
+        """Take the values (n, d) less an offset, on disk, with the names of rows and columns."""
+        self.data, self.names, self.columns = Shifted(values, offset), names, columns
+        sample = self.data[:: max(1, len(values) // 20_000)]
         self.middle = np.percentile(sample, [25, 50, 75], axis=0)
 
     def show(self, item: int) -> Markup:
         """Return the values, those farthest from the middle of all first."""
-        values = np.asarray(self.data[item], dtype=np.float64)
+        values = self.data[item]
         low, middle, high = self.middle
         width = np.where(high > low, high - low, 1.0)
         order = np.argsort(-np.abs(values - middle) / width, kind="stable")[:SHOWN_VALUES]
@@ -106,13 +111,33 @@ class Rows(Items):
         return Markup(f'<div class=scroll tabindex=0 role=region aria-label="Values">{table}</div>{more}')
 
 
+class Shifted:
+    """Rows on disk in single precision, and what is added to each: taken in double precision."""
+
+    def __init__(self, values: Any, offset: Any) -> None:
+        self.values, self.offset = values, offset
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return np.asarray(self.values[rows], dtype=np.float64) + self.offset
+
+
 class Pictures(Items):
     """The images of a folder."""
 
     def __init__(self, source: Path) -> None:
         self.files = list_images(source, "--items")
         self.data = as_images(self.files)
-        self.names = [path.relative_to(source).as_posix() for path in self.files]
+        # A name is for pages: what no page may hold is replaced.
+        self.names = [svg.clean(path.relative_to(source).as_posix()) for path in self.files]
+        self._all_names = self.names
+
+    @property
+    def all_names(self) -> Sequence[str]:
+        """What each is called, unreadable ones included."""
+        return self._all_names
 
     def keep(self, readable: Sequence[int]) -> None:
         """Leave out what cannot be read."""
@@ -184,6 +209,13 @@ class Numbered(Sequence[str]):
     def __getitem__(self, item: Any) -> Any:
         return f"{self.word} {range(self.count)[item]}"
 
+    def index(self, value: str, *_: Any) -> int:
+        """Return the place of a name."""
+        word, _, number = value.partition(" ")
+        if word != self.word or not number.isdecimal() or int(number) >= self.count:
+            raise ValueError(value)
+        return int(number)
+
 
 class Events(Items):
     """Event sequences, one a line."""
@@ -247,10 +279,10 @@ def kind_of(source: Path) -> str:
     if source.suffix in (".txt", ".jsonl"):
         return "events"
     if source.suffix == ".npy":
-        with open(source, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return "windows" if len(read(file)[0]) == 3 else "tables"
+        try:
+            return "windows" if np.load(source, mmap_mode="r", allow_pickle=False).ndim == 3 else "tables"
+        except (ValueError, EOFError, OSError) as error:
+            raise InputError(f"--items {source} cannot be read as .npy: {str(error).splitlines()[0]}") from error
     return "tables"
 
 

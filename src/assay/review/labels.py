@@ -92,6 +92,8 @@ class LabelStore:
     def __init__(self, url: str, project: str) -> None:
         self.project = project
         try:
+            if sa.make_url(url).get_backend_name() == "sqlite" and not sa.make_url(url).database:
+                raise InputError("a database in memory is gone with the server: name a file, sqlite:///FILE")
             self._engine = sa.create_engine(url, pool_size=10, max_overflow=20)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)

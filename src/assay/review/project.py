@@ -4,8 +4,8 @@
     stages/         features, scaled features, scores, map (see `assay.review.stages`)
     labels.sqlite   who said what, unless another database is named
 
-Everything is done in blocks from files that are memory-mapped: four million rows of 64 numbers need no more memory than
-four hundred thousand.
+Everything is done in blocks from files that are memory-mapped: what is kept in memory is a few numbers an item, not its
+features.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from assay.core.random import as_generator
 from assay.core.store import load, save
 from assay.core.tables import iter_tables
 from assay.core.validation import InputError, check_number, check_option
+from assay.report import svg
 from assay.review.items import EMBEDDERS, Items, Pictures, Rows, kind_of, open_items
 from assay.review.stages import Stages, in_blocks, join, key_of_files
 
@@ -36,6 +37,8 @@ FORMAT = 1
 MAPS = ("pca", "tsne", "umap")
 #: Rows of features in one block; items embedded at a time; rows that scales, directions and detectors are learned from.
 BLOCK, EMBEDDED, SAMPLE = 65536, 512, 200_000
+#: Items below which every map is that of the principal components.
+FEWEST_TO_EMBED = 10
 #: Seconds in which a cluster must answer.
 ANSWERS = 20
 
@@ -114,6 +117,8 @@ class Prepared:
         Mean and spread by which features were scaled.
     columns : list of str
         What the features were called before they were scaled; empty where the embedder does not say.
+    key : str
+        Of the items' names and contents.
     """
 
     items: Items
@@ -126,6 +131,7 @@ class Prepared:
     detector: Any
     scale: Any
     columns: list[str]
+    key: str
 
 
 class Project:
@@ -149,9 +155,11 @@ class Project:
             raise InputError(f"{self.folder} holds no project: make one with --items")
         try:
             self.settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
-            _check(self.settings)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path} is no project of this version: {error}") from error
+        if self.settings.format != FORMAT:
+            raise InputError(f"{path} is no project of this version: format {self.settings.format}, expected {FORMAT}")
+        _check(self.settings)
         self.stages = Stages(self.folder / "stages")
 
     @classmethod
@@ -185,10 +193,17 @@ class Project:
             path.write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
         return cls(folder)
 
+    def forget(self) -> None:
+        """Undo `create`: what was computed stays, and is found again if it fits."""
+        (self.folder / "project.json").unlink(missing_ok=True)
+
     @property
     def database(self) -> str:
         """The URL of the project's own database of labels."""
-        return f"sqlite:///{(self.folder / 'labels.sqlite').resolve()}"
+        import sqlalchemy as sa
+
+        path = str((self.folder / "labels.sqlite").resolve())
+        return sa.URL.create("sqlite", database=path).render_as_string(hide_password=False)
 
     def prepare(self, n_jobs: int | None = None) -> Prepared:
         """Compute what is not there yet, and open it.
@@ -215,16 +230,17 @@ class Project:
             np.load(mapped / "rows.npy"),
             np.load(mapped / "places.npy"),
             failed,
-            self._meta(len(items)),
+            self._meta(items, failed),
             load(scores / "detector") if own else None,
             np.load(scaled / "scale.npy"),
             columns,
+            content,
         )
 
     def _features(self, items: Items, content: str, n_jobs: int | None) -> tuple[Path, dict[str, str]]:
         embedder = self.settings.embedder or EMBEDDERS[self.settings.kind]
         told = self.settings
-        parameters = {"content": content, "embedder": embedder, "drop": told.drop, "seed": told.seed, "keeps": "names"}
+        parameters = {"content": content, "embedder": embedder, "drop": told.drop, "seed": told.seed, "format": 2}
 
         def compute(work: Path) -> None:
             if isinstance(items, Rows):
@@ -253,7 +269,8 @@ class Project:
         failed = json.loads((stage / "failed.json").read_text())
         if isinstance(items, Rows):
             names = np.load(stage / "names.npy", mmap_mode="r")
-            items.attach(values, _Texts(names), json.loads((stage / "columns.json").read_text()))
+            offset = np.load(stage / "offset.npy")
+            items.attach(values, _Texts(names), json.loads((stage / "columns.json").read_text()), offset)
         elif isinstance(items, Pictures) and failed and len(items) != len(values):
             items.keep(json.loads((stage / "readable.json").read_text()))
         return stage, failed
@@ -275,7 +292,7 @@ class Project:
             arguments = (features / "features.npy", mean.astype(np.float32), spread.astype(np.float32), turn)
             in_blocks(work, "scaled", count, BLOCK, _scale, arguments, n_jobs)
 
-        parameters = {"components": limit, "seed": self.settings.seed, "keeps": "scale"}
+        parameters = {"components": limit, "seed": self.settings.seed, "format": 2}
         return self.stages.get("scaled", compute, parameters, [features])
 
     def _scores(self, items: Items, scaled: Path, n_jobs: int | None) -> Path:
@@ -288,6 +305,7 @@ class Project:
         def compute(work: Path) -> None:
             count = len(items)
             if told.model is not None:
+                _check_columns(load(told.model), items, told.model)
                 in_blocks(work, "scores", count, EMBEDDED, _score_items, (Path(told.model), items.data), n_jobs)
                 return
             if not (work / "detector").is_dir():
@@ -321,7 +339,7 @@ class Project:
 
         return self.stages.get("map", compute, {"map": told.map, "points": told.points, "seed": told.seed}, [scores])
 
-    def _meta(self, count: int) -> pa.Table | None:
+    def _meta(self, items: Items, failed: dict[str, str]) -> pa.Table | None:
         if self.settings.meta is None:
             return None
         from pyarrow import csv, parquet
@@ -332,8 +350,19 @@ class Project:
             table = read(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"--meta {path} cannot be read: {str(error).splitlines()[0]}") from error
-        if len(table) != count:
-            raise InputError(f"--meta {path} has {len(table)} rows for {count} items")
+        if len(set(table.column_names)) < len(table.column_names):
+            raise InputError(f"--meta {path} has two columns of the same name: rename one of them")
+        if "quality" in table.column_names and not pa.types.is_floating(table["quality"].type):
+            try:
+                place = table.column_names.index("quality")
+                table = table.set_column(place, "quality", table["quality"].cast(pa.float64()))
+            except pa.ArrowInvalid as error:
+                raise InputError(f"--meta {path}: the column quality holds no numbers: rename it") from error
+        if failed and len(table) == len(items) + len(failed):
+            # A row a file, those that cannot be read included.
+            table = table.take([place for place, name in enumerate(items.all_names) if name not in failed])
+        if len(table) != len(items):
+            raise InputError(f"--meta {path} has {len(table)} rows for {len(items)} items")
         return table
 
     def heat_model(self) -> Any:
@@ -356,7 +385,21 @@ class _Texts(Sequence[str]):
 
     def __getitem__(self, item: Any) -> Any:
         value = self.values[item]
-        return value if isinstance(value, str) else f"row {value}"
+        return svg.clean(value) if isinstance(value, str) else f"row {value}"
+
+    def index(self, value: str, *_: Any) -> int:
+        """Return the first place of a name."""
+        wanted: Any = value
+        if self.values.dtype.kind in "iuf":
+            word, _, number = value.partition(" ")
+            try:
+                wanted = float(number) if word == "row" else np.nan
+            except ValueError:
+                wanted = np.nan
+        found = np.flatnonzero(self.values == wanted)
+        if not len(found):
+            raise ValueError(value)
+        return int(found[0])
 
 
 @contextmanager
@@ -379,8 +422,6 @@ def workers(address: str | None) -> Iterator[None]:
 
 
 def _check(told: Settings) -> None:
-    if told.format != FORMAT:
-        raise InputError(f"format {told.format}, expected {FORMAT}")
     check_option(told.kind, "kind", *EMBEDDERS)
     check_option(told.map, "map", *MAPS)
     check_number(told.components, "components", low=2, integer=True)
@@ -404,19 +445,39 @@ def _check(told: Settings) -> None:
 def _write_rows(source: Path, drop: list[str], work: Path) -> None:
     """Write a table's numbers, row names and column names, piece by piece."""
     pieces, names, columns, count = [], [], [], 0
+    offset: Any = None
     for number, piece in enumerate(progress(iter_tables(source, drop=drop, argument="--items"), "reading the table")):
         columns = piece.names
-        np.save(work / f"piece.{number}.npy", piece.X.astype(np.float32))
+        # Single precision keeps seven digits: what all rows share, such as the date of times in seconds, is taken off.
+        offset = piece.X[0] if offset is None else offset
+        values = piece.X - offset
+        far = np.flatnonzero((np.abs(values) > np.finfo(np.float32).max).any(axis=0))
+        if len(far):
+            raise InputError(f"--items {source}: the column {columns[far[0]]!r} holds numbers beyond 1e38: rescale it")
+        np.save(work / f"piece.{number}.npy", values.astype(np.float32))
         pieces.append(work / f"piece.{number}.npy")
         names.append(np.asarray(piece.index))
         count += len(piece.X)
     if count < 2:
         raise InputError(f"--items {source} has {count} rows, at least 2 needed")
     join(pieces, count, work / "features.npy")
+    np.save(work / "offset.npy", offset)
     joined = np.concatenate(names)
     np.save(work / "names.npy", joined if joined.dtype.kind in "iuf" else joined.astype(str))
     _write_json(work / "columns.json", columns)
     _write_json(work / "failed.json", {})
+
+
+def _check_columns(model: Any, items: Items, folder: str) -> None:
+    """Refuse a model of tables that was fitted on other columns, or in another order."""
+    fitted = getattr(model, "feature_names_in_", None)
+    if isinstance(items, Rows) and fitted is not None and list(map(str, fitted)) != list(items.columns):
+        raise InputError(
+            f"--model {folder} was fitted on the columns {', '.join(map(str, fitted[:5]))}…, the items have "
+            f"{', '.join(items.columns[:5])}…: give the same, in that order (--drop leaves out)"
+        )
+    if not hasattr(model, "anomaly_score"):
+        raise InputError(f"--model {folder} holds a {type(model).__name__}, which gives no anomaly scores")
 
 
 def _sample(path: Path, rng: np.random.Generator) -> tuple[Any, int]:
@@ -459,7 +520,8 @@ def _places(values: Any, kind: str, seed: int) -> Any:
     flat = centred @ vectors[:, ::-1][:, :2]
     if flat.shape[1] == 1:
         flat = np.column_stack([flat, np.zeros(len(flat))])
-    if kind == "pca":
+    # Few items, or one column, are their own map.
+    if kind == "pca" or len(values) < FEWEST_TO_EMBED or values.shape[1] == 1:
         return flat
     if kind == "umap":
         from assay.core.extras import require

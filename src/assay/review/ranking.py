@@ -195,7 +195,8 @@ class ActiveRanker:
         Raises
         ------
         InputError
-            If a parameter makes no sense, or features or scores are no finite numbers of the right shape.
+            If a parameter makes no sense, features are no floating-point numbers of the right shape (their values are
+            not looked at), or scores are not finite.
         """
         check_option(self.method, "method", *METHODS)
         check_number(self.alpha, "alpha", low=0.0)
@@ -334,20 +335,32 @@ class ActiveRanker:
             Whether those that were judged go behind all others.
         """
         order = np.argsort(-self.trained_scores(), kind="stable")
-        return self._judged_last(order) if unlabelled_first else order
-
-    def _judged_last(self, order: Ints) -> Ints:
-        judged = np.isin(order, np.fromiter(self.labels_, dtype=np.int64, count=len(self.labels_)))
+        if not unlabelled_first:
+            return order
+        judged = np.isin(order, self._judged())
         return np.concatenate([order[~judged], order[judged]])
 
-    def head(self, k: int = 1000) -> Ints:
-        """Return the first `k` unjudged items of `rank`, exactly, from as few predictions as that takes."""
+    def _judged(self) -> Ints:
+        return np.fromiter(self.labels_, dtype=np.int64, count=len(self.labels_))
+
+    def head(self, k: int = 1000, left_out: Any = None) -> Ints:
+        """Return the first `k` items of the order, exactly, from as few predictions as that takes.
+
+        Parameters
+        ----------
+        k : int, default 1000
+            How many; fewer where there are no more.
+        left_out : array of int, optional
+            Items that are not wanted; by default those that were judged.
+        """
         check_number(k, "k", low=1, integer=True)
+        left_out = self._judged() if left_out is None else np.asarray(left_out, dtype=np.int64)
         if self.predicted_ is None or self.method != "neighbours":
-            return self.rank()[: max(0, min(k, len(self.features_) - len(self.labels_)))]
+            order = self.rank(unlabelled_first=False)
+            return order[~np.isin(order, left_out)][:k]
         bound = neighbour_scores(self.scores_, np.full(1, MOST), self._relative(slice(None)), self.alpha)
-        bound[list(self.labels_)] = -np.inf
-        k = min(k, len(bound) - len(self.labels_))
+        bound[left_out] = -np.inf
+        k = min(k, len(bound) - len(left_out))
         if k <= 0:
             return np.empty(0, dtype=np.int64)
         rows = np.argpartition(-bound, min(2 * k, len(bound) - 1))[: 2 * k]

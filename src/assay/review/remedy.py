@@ -23,6 +23,8 @@ from assay.training.twins import normality, twins
 ORDINARY = 0.95
 #: Ordinary rows that are looked at, draws of a stability, detectors trained again.
 ROWS, DRAWS, TWINS = 2000, 100, 5
+#: Seconds to wait for someone else's answer.
+PATIENCE = 2.0
 
 
 class Remedy(NamedTuple):
@@ -30,8 +32,9 @@ class Remedy(NamedTuple):
 
     Attributes
     ----------
-    status : {"ordinary", "found", "not robust", "not found"}
-        ``"ordinary"``: it is; the others as `assay.explain.counterfactuals.Counterfactual` has them.
+    status : {"ordinary", "found", "not robust", "not found", "busy"}
+        ``"ordinary"``: it is; ``"busy"``: others wait for an answer, ask again; the rest as
+        `assay.explain.counterfactuals.Counterfactual` has them.
     changes : list of (str, float, float)
         Column, its value, and what it would have to be; the largest change first, counted in the column's range.
     survival : float or None
@@ -72,24 +75,33 @@ class Remedies:
         """Return what would make an item ordinary; found once."""
         if self.prepared.scores[item] <= self.threshold:
             return Remedy("ordinary", [])
-        with self._lock, silence():
-            if item not in self._known:
+        if item in self._known:
+            return self._known[item]
+        # One search at a time, and few that wait: they would keep threads from those who judge.
+        if not self._lock.acquire(timeout=PATIENCE):
+            return Remedy("busy", [])
+        try:
+            with silence():
                 if self._search is None:
                     self._prepare()
-                self._known[item] = self._found(item)
+                if item not in self._known:
+                    self._known[item] = self._found(item)
             return self._known[item]
+        finally:
+            self._lock.release()
 
     def _prepare(self) -> None:
         rng = as_generator(self.seed)
         usual = np.flatnonzero(self.prepared.scores <= self.threshold)
         rows = self._values(np.sort(rng.permutation(usual)[:ROWS]))
-        detector = _InOwnUnits(self.prepared.detector, *self.prepared.scale)
+        mean, spread = self.prepared.scale
+        detector = _InOwnUnits(self.prepared.detector, mean + self.prepared.items.data.offset, spread)
         model = normality(detector, self.threshold, rows)
         self._twins = twins(detector, self.threshold, rows, TWINS, rng)
         self._search = RobustCounterfactual(model, rows, k=DRAWS, random_state=rng).prepare()
 
     def _values(self, items: Any) -> Floats:
-        return np.asarray(self.prepared.items.data[items], dtype=np.float64)
+        return self.prepared.items.data[items]
 
     def _found(self, item: int) -> Remedy:
         search: Any = self._search
@@ -106,8 +118,8 @@ class _InOwnUnits(BaseEstimator):
     def __init__(self, detector: Any, mean: Floats, spread: Floats) -> None:
         self.detector, self.mean, self.spread = detector, mean, spread
 
-    def fit(self, X: Floats) -> _InOwnUnits:
-        self.detector.fit((X - self.mean) / self.spread)
+    def fit(self, X: Floats, y: Any = None) -> _InOwnUnits:
+        self.detector.fit((X - self.mean) / self.spread, y)
         return self
 
     def anomaly_score(self, X: Floats) -> Floats:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from assay.core.validation import InputError, check_number
 from assay.review.app import create_app
@@ -22,10 +25,13 @@ def secret_of(folder: Path) -> bytes:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        text = path.read_text().strip()
-        if len(text) != 64:
+        try:
+            secret = bytes.fromhex(path.read_text().strip())
+        except ValueError:
+            secret = b""
+        if len(secret) != 32:
             raise InputError(f"{path} is damaged: remove it, everyone then says who they are again") from None
-        return bytes.fromhex(text)
+        return secret
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32))
     return secret_of(folder)
@@ -39,10 +45,33 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address, or say that it is taken.
+
+    Raises
+    ------
+    InputError
+        If another program listens there, or the address is none of this machine's.
+    """
+    name = host.strip("[]")
+    found = socket.socket(socket.AF_INET6 if ":" in name else socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if name == "::":
+        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # the older addresses too
+    try:
+        found.bind((name, port))
+    except OSError as error:
+        found.close()
+        raise InputError(
+            f"--host {host} --port {port} cannot be listened at ({error.strerror or error}): choose another port, or 0"
+        ) from error
+    return found
+
+
 def server_of(
     review: Review, host: str = "127.0.0.1", port: int = 8642, token: str | None = None, names: tuple[str, ...] = ()
-) -> tuple[Any, str]:
-    """Return a server that is ready to run, and the address to open.
+) -> tuple[Any, Callable[[int], str]]:
+    """Return a server that is ready to run, and what gives the address to open for the port that it listens at.
 
     Parameters
     ----------
@@ -70,5 +99,6 @@ def server_of(
     app = create_app(review, secret_of(review.project.folder), None if wildcard and not names else hosts, token)
     # Behind a proxy it is the proxy that knows the scheme; nobody else may claim one.
     config = uvicorn.Config(app, host=host.strip("[]"), port=port, log_level="warning", access_log=False)
-    shown = "127.0.0.1" if wildcard else host
-    return uvicorn.Server(config), f"http://{shown}:{{port}}/" + (f"?token={token}" if token else "")
+    shown = "127.0.0.1" if wildcard else f"[{host.strip('[]')}]" if ":" in host else host
+    asked = f"?token={quote(token, safe='')}" if token else ""
+    return uvicorn.Server(config), lambda port: f"http://{shown}:{port}/{asked}"

@@ -1,22 +1,25 @@
 """A review under way: the order of the items, who looks at which, what was said, learning anew. No web in here.
 
 One `Review` serves all reviewers of a project at once; every method may be called from any thread. Labels are in the
-database before a method returns; everything else can be computed again from them, so a killed process loses nothing.
+database before a method returns, choices in ``review.json``; everything else can be computed again from them, so a
+killed process loses nothing. A label knows its item by number: once there is one, the items must stay as they are.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
 
+from assay.core.files import new_file
 from assay.core.random import as_generator
 from assay.core.validation import InputError, check_number, check_option
 from assay.metrics.ranking import rank_weighted_score
@@ -26,7 +29,7 @@ from assay.review.project import Project
 from assay.review.ranking import METHODS, ActiveRanker
 from assay.review.remedy import Remedies, Remedy
 
-#: Items in the queue that are put in order; more are when these were judged.
+#: Items in the queue that are put in order at first; twice as many are when these were judged.
 HEAD = 20_000
 #: Seconds for which an item that someone looks at is kept from the others.
 HELD = 90.0
@@ -101,16 +104,20 @@ class Review:
         self.prepared = project.prepare(n_jobs)
         self.items = self.prepared.items
         self.store = LabelStore(database or project.database, self.settings.id)
-        self.choices = Choices()
         self.training = Training()
-        self._lock = threading.RLock()
-        self._heat = project.heat_model()
+        self._lock, self._heat_lock = threading.RLock(), threading.Lock()
+        #: What someone says is stored and counted in one order.
+        self._writing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._heat = project.heat_model() if self.settings.kind == "images" else None
         of_tables = self.prepared.detector is not None and self.settings.kind == "tables"
         self._remedies = Remedies(self.prepared, self.settings.seed) if of_tables else None
         #: item -> reviewer -> value
         self._said: dict[int, dict[str, int]] = self.store.current()
         self._shown: dict[int, dict[str, float]] = {}
-        self._selection: list[int] | None = None
+        #: Of each reviewer, the items picked on the map, and those skipped.
+        self._selections: dict[str, list[int]] = {}
+        self._skipped: defaultdict[str, set[int]] = defaultdict(set)
+        self.choices = self._remembered()
         self._place = np.full(len(self.items), -1, dtype=np.int64)
         self._place[self.prepared.rows] = np.arange(len(self.prepared.rows))
         self._learn()
@@ -120,6 +127,31 @@ class Review:
     def close(self) -> None:
         """Finish writing."""
         self.store.close()
+
+    def _remembered(self) -> Choices:
+        """Return the choices of the last time; refuse other items than those that were judged."""
+        path = self.project.folder / "review.json"
+        try:
+            told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            choices, items = _checked(Choices(**told.get("choices", {}))), told.get("items", self.prepared.key)
+        except (TypeError, ValueError, AttributeError) as error:
+            self.store.close()
+            raise InputError(f"{path} is damaged ({error}): remove it, and choose again under Settings") from error
+        if items != self.prepared.key and self._said:
+            self.store.close()
+            raise InputError(
+                f"{self.settings.source} has changed since {len(self._said)} of its items were judged, and judgements "
+                "know them by number: put it back as it was, or make a new project"
+            )
+        self._remember(choices)
+        return choices
+
+    def _remember(self, choices: Choices) -> None:
+        told = {"items": self.prepared.key, "choices": vars(choices)}
+        path = self.project.folder / "review.json"
+        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != told:
+            with new_file(path, overwrite=True) as part:
+                part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
     # Looking
 
@@ -131,32 +163,46 @@ class Review:
         reviewer : str
             Who.
         after : int, optional
-            The first one behind this item instead of the first of all.
+            This item is skipped: it comes again when nothing else is left.
         """
         with self._lock:
-            now = time.monotonic()
-            passed = after is None
-            for item in self._queue():
-                if passed and self._waits_for(item, reviewer, now):
-                    self._shown.setdefault(item, {})[reviewer] = now
-                    return item
-                passed = passed or item == after
-            return None if after is None else self.next(reviewer)
+            skipped = self._skipped[reviewer]
+            if after is not None:
+                skipped.add(after)
+            item = next((one for one in self._waiting(reviewer) if one != after), after)
+            if item in skipped:  # all that wait were skipped: a new round of them
+                skipped.clear()
+            if item is not None and self._waits_for(item, reviewer, time.monotonic()):
+                self._shown.setdefault(item, {})[reviewer] = time.monotonic()
+                return item
+            return None
 
     def upcoming(self, reviewer: str, count: int = 20) -> list[int]:
         """Return the first items of a reviewer's queue."""
         with self._lock:
-            found, now = [], time.monotonic()
-            for item in self._queue():
-                if self._waits_for(item, reviewer, now):
-                    found.append(item)
-                    if len(found) == count:
-                        break
-            return found
+            return list(islice(self._waiting(reviewer), count))
 
-    def _queue(self) -> Iterator[int]:
-        if self._selection is not None:
-            yield from self._selection
+    def _waiting(self, reviewer: str) -> Iterator[int]:
+        """Yield what waits for a reviewer, the best first and what was skipped last."""
+        now, told, later = time.monotonic(), set(), []
+        while True:
+            for item in self._queue(reviewer):
+                if item in told or not self._waits_for(item, reviewer, now):
+                    continue
+                told.add(item)
+                if item in self._skipped[reviewer]:
+                    later.append(item)
+                else:
+                    yield item
+            if reviewer in self._selections or self._whole:
+                break
+            self._head *= 2
+            self._put_in_order()
+        yield from later
+
+    def _queue(self, reviewer: str) -> Iterator[int]:
+        if reviewer in self._selections:
+            yield from self._selections[reviewer]
             return
         # What everyone has judged stands in front: it is passed over once, not at every request.
         while self._passed < len(self._order) and self._is_done(self._order[self._passed]):
@@ -171,7 +217,7 @@ class Review:
         said = self._said.get(item, {})
         if reviewer in said:
             return False
-        if self._selection is not None:
+        if reviewer in self._selections:
             return True  # who picks items by hand wants to see them, whoever judged them
         looked = self._shown.get(item, {})
         others = sum(1 for who, when in looked.items() if who not in said and who != reviewer and now - when < HELD)
@@ -231,7 +277,8 @@ class Review:
     def meta(self, item: int) -> dict[str, Any]:
         """Return what is known of an item beside itself."""
         table = self.prepared.meta
-        return {} if table is None else {name: table[name][item].as_py() for name in table.column_names}
+        row = None if table is None else table.slice(item, 1)
+        return {} if row is None else {name: row[name][0].as_py() for name in row.column_names}
 
     def said(self, item: int) -> dict[str, int]:
         """Return what each reviewer said of an item."""
@@ -243,7 +290,7 @@ class Review:
         self.check_item(item)
         if not heat or self._heat is None:
             return self.items.picture(item)
-        with self._lock:
+        with self._heat_lock:
             scores = np.asarray(self._heat.anomaly_map(self.items.data[[item]])[0], dtype=np.float64)
         low, high = float(np.median(scores)), float(scores.max())
         return self.items.picture(item, (scores - low) / max(high - low, 1e-12))
@@ -262,18 +309,23 @@ class Review:
         text = text.strip()
         if text.isdecimal() and int(text) < len(self.items):
             return int(text)
-        return next((item for item, name in enumerate(self.items.names) if name == text), None)
+        try:
+            return self.items.names.index(text)
+        except ValueError:
+            return None
 
     # Saying
 
     def label(self, reviewer: str, item: int, value: int) -> Label:
         """Keep what a reviewer says of an item; see `LabelStore.add`."""
         self.check_item(item)
-        label = self.store.add(item, reviewer, value)
-        with self._lock:
-            if label.value < 0:
-                self._passed = 0
-            self._count(label.item, label.reviewer, label.value)
+        with self._writing[reviewer]:
+            label = self.store.add(item, reviewer, value)
+            with self._lock:
+                if label.value < 0:
+                    self._passed = 0
+                self._skipped[label.reviewer].discard(label.item)
+                self._count(label.item, label.reviewer, label.value)
         return label
 
     def _count(self, item: int, reviewer: str, value: int | None) -> None:
@@ -286,24 +338,25 @@ class Review:
 
     def undo(self, reviewer: str) -> int | None:
         """Take a reviewer's latest label back; return its item, or None if there is none."""
-        label = self.store.undo(reviewer)
-        if label is None:
-            return None
-        earlier = [
-            one.value
-            for one in self.store.history()
-            if one.item == label.item and one.reviewer == label.reviewer and one.undone is None
-        ]
-        with self._lock:
-            self._passed = 0
-            self._count(label.item, label.reviewer, earlier[-1] if earlier else None)
-            self._shown.setdefault(label.item, {})[label.reviewer] = time.monotonic()
+        with self._writing[reviewer]:
+            label = self.store.undo(reviewer)
+            if label is None:
+                return None
+            earlier = [
+                one.value
+                for one in self.store.history()
+                if one.item == label.item and one.reviewer == label.reviewer and one.undone is None
+            ]
+            with self._lock:
+                self._passed = 0
+                self._count(label.item, label.reviewer, earlier[-1] if earlier else None)
+                self._shown.setdefault(label.item, {})[label.reviewer] = time.monotonic()
         return label.item
 
     # Choosing
 
-    def select(self, places: Any) -> int:
-        """Make the items at these places of the map the queue, best first; an empty list gives all items back."""
+    def select(self, reviewer: str, places: Any) -> int:
+        """Make the items at these places of the map a reviewer's queue, best first; an empty list gives all back."""
         rows = self.prepared.rows
         places = np.asarray(places)
         if places.size and (places.ndim != 1 or places.dtype.kind not in "iu"):
@@ -312,25 +365,23 @@ class Review:
             raise InputError(f"places: give numbers from 0 to {len(rows) - 1}")
         with self._lock:
             if places.size == 0:
-                self._selection = None
+                self._selections.pop(reviewer, None)
                 return len(self.items)
             chosen = np.unique(rows[places.astype(np.int64)])
-            self._selection = chosen[np.argsort(-self.ranker.trained_scores(chosen), kind="stable")].tolist()
+            order = np.argsort(-self.ranker.trained_scores(chosen), kind="stable")
+            self._selections[reviewer] = chosen[order].tolist()
             return len(chosen)
 
-    @property
-    def selected(self) -> int | None:
-        """How many items were picked on the map; None if none were."""
+    def selected(self, reviewer: str) -> int | None:
+        """Return how many items a reviewer picked on the map; None if none."""
         with self._lock:
-            return None if self._selection is None else len(self._selection)
+            return len(self._selections[reviewer]) if reviewer in self._selections else None
 
     def choose(self, **choices: Any) -> None:
         """Change `Choices`; the order follows at once, the method at the next `retrain`."""
-        told = Choices(**{**vars(self.choices), **choices})
-        check_option(told.method, "method", *METHODS)
-        check_option(told.order, "order", *ORDERS)
-        check_number(told.overlap, "overlap", low=1, high=100, integer=True)
+        told = _checked(Choices(**{**vars(self.choices), **choices}))
         with self._lock:
+            self._remember(told)
             self.choices = told
             self._put_in_order()
 
@@ -368,9 +419,8 @@ class Review:
             ranker.retrain()
             step("putting the items in order", 0.8)
             with self._lock:
-                self.ranker = ranker
+                self.ranker, self._head = ranker, HEAD
                 self._put_in_order()
-                self._selection = None
         except Exception as error:
             # Shown where it was asked for; the old order stays in use.
             self.training = Training(error=f"{type(error).__name__}: {error}", seconds=time.monotonic() - start)
@@ -382,17 +432,18 @@ class Review:
             )
 
     def _put_in_order(self) -> None:
+        """Put the best `_head` items that still wait for someone in order."""
+        done = np.array([item for item in self._said if self._is_done(item)], dtype=np.int64)
+        count = min(self._head + len(done), len(self.items))
         if self.choices.order == "trained":
-            # All that are labelled stand behind the head anyway: `next` passes over them.
-            order = self.ranker.head(HEAD)
+            order = self.ranker.head(self._head, done)
         elif self.choices.order == "detector":
-            head = min(HEAD + len(self._said), len(self.items))
-            rows = np.argpartition(-self.ranker.scores_, head - 1)[:head]
+            rows = np.argpartition(-self.ranker.scores_, count - 1)[:count]
             order = rows[np.lexsort((rows, -self.ranker.scores_[rows]))]
         else:
-            rng = as_generator(self.settings.seed)
-            order = rng.choice(len(self.items), min(HEAD, len(self.items)), replace=False)
-        self._order: list[int] = order.tolist()
+            order = as_generator(self.settings.seed).permutation(len(self.items))[:count]
+        self._order: list[int] = order[~np.isin(order, done)].tolist()
+        self._whole = len(self._order) >= len(self.items) - len(done)
         self._passed = 0
 
     # Looking back
@@ -453,7 +504,9 @@ class Review:
             means = {item: float(np.mean(list(values.values()))) for item, values in self._said.items()}
         items = np.array(sorted(means), dtype=np.int64)
         quality = np.array(table["quality"].to_numpy(), dtype=np.float64)
-        return agreement_with_quality(np.array([means[item] for item in items]), quality[items], quality)
+        items = items[np.isfinite(quality[items])]
+        judged = np.array([means[item] for item in items])
+        return agreement_with_quality(judged, quality[items], quality[np.isfinite(quality)])
 
     def export(self) -> Iterator[list[Any]]:
         """Yield every label as a row: item, name, reviewer, value, given, undone; the column names first."""
@@ -462,6 +515,13 @@ class Review:
             undone = "" if one.undone is None else one.undone.isoformat()
             name = self.items.names[one.item] if one.item < len(self.items) else ""
             yield [one.item, name, one.reviewer, one.value, one.given.isoformat(), undone]
+
+
+def _checked(choices: Choices) -> Choices:
+    check_option(choices.method, "method", *METHODS)
+    check_option(choices.order, "order", *ORDERS)
+    check_number(choices.overlap, "overlap", low=1, high=100, integer=True)
+    return choices
 
 
 def agreement(said: dict[int, dict[str, int]]) -> list[dict[str, Any]]:

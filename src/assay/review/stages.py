@@ -125,7 +125,7 @@ def key_of_files(paths: Sequence[Path], root: Path, known: Path | None = None) -
     """
     if not paths:
         raise InputError(f"{root} holds no item")
-    memory: dict[str, list[Any]] = json.loads(known.read_text()) if known is not None and known.is_file() else {}
+    memory = _memory(known)
     digest, seen = hashlib.sha256(), {}
     for path in paths:
         name, status = os.path.relpath(path, root), path.stat()
@@ -134,8 +134,17 @@ def key_of_files(paths: Sequence[Path], root: Path, known: Path | None = None) -
             memory[name] = [*stamp, sha256_of(path)]
         seen[name] = memory[name]
         digest.update(f"{name}\0{memory[name][2]}\n".encode("utf-8", "surrogateescape"))
-    if known is not None:
+    if known is not None and seen != _memory(known):
         known.parent.mkdir(parents=True, exist_ok=True)
         with new_file(known, overwrite=True) as part:
             part.write_text(json.dumps(seen))
     return digest.hexdigest()
+
+
+def _memory(known: Path | None) -> dict[str, list[Any]]:
+    """Return what was remembered of files; nothing where that is damaged."""
+    try:
+        found = json.loads(known.read_text()) if known is not None else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

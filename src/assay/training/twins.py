@@ -20,7 +20,7 @@ from assay.calibration.squash import Squash
 from assay.core.clone import seeded_clone
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
-from assay.core.validation import Floats, as_matrix, check_number
+from assay.core.validation import ANOMALY, NORMAL, Floats, as_matrix, check_number
 
 Normality = Callable[[Floats], Floats]
 
@@ -53,7 +53,9 @@ def normality(detector: Any, threshold: float, rows: Any) -> Normality:
     return lambda X: 1.0 - squash.probability(detector.anomaly_score(X))
 
 
-def twins(detector: Any, threshold: float, rows: Any, count: int = 5, random_state: Any = None) -> list[Normality]:
+def twins(
+    detector: Any, threshold: float, rows: Any, count: int = 5, random_state: Any = None, anomalies: Any = None
+) -> list[Normality]:
     """Return P(normal) as the same detector would see it, trained again.
 
     Parameters
@@ -64,13 +66,20 @@ def twins(detector: Any, threshold: float, rows: Any, count: int = 5, random_sta
         How many.
     random_state : None, int or numpy.random.Generator
         Seed of the draws and of the twins.
+    anomalies : array of shape (m, d), optional
+        Labelled anomalies, for a detector that learned from such; drawn anew too.
     """
     check_number(count, "count", low=1, integer=True)
     rows = as_matrix(rows, "rows")
     rng = as_generator(random_state)
     share = float(np.mean(detector.anomaly_score(rows) <= threshold))
+    known = None if anomalies is None else as_matrix(anomalies, "anomalies")
     found = []
     for seed in progress(child_seeds(rng, count), "training again", total=count):
-        twin = seeded_clone(detector, seed).fit(rows[rng.integers(len(rows), size=len(rows))])
+        drawn, labels = rows[rng.integers(len(rows), size=len(rows))], None
+        if known is not None:
+            drawn = np.vstack([drawn, known[rng.integers(len(known), size=len(known))]])
+            labels = np.repeat([NORMAL, ANOMALY], [len(rows), len(known)])
+        twin = seeded_clone(detector, seed).fit(drawn, labels)
         found.append(normality(twin, float(np.quantile(twin.anomaly_score(rows), share)), rows))
     return found

@@ -144,19 +144,29 @@ function heat() {
   image.src = `/items/${current()}/image.jpg${on ? "?heat=true" : ""}`;
 }
 
-function remedy() {
+async function remedy() {
   const link = document.getElementById("ask-remedy");
-  if (!link) return;
-  return doing(async () => {
-    link.textContent = "Looking for what would make it ordinary…";
-    tell(link.textContent);
-    const answer = await fetch(`/fragment?item=${current()}&remedy=true`);
+  if (!link || link.dataset.asked) return;
+  const item = current();
+  const question = link.innerHTML;
+  link.dataset.asked = "true";
+  link.textContent = "Looking for what would make it ordinary…";
+  tell(link.textContent);
+  try {
+    const answer = await fetch(`/fragment?item=${item}&remedy=true`);
     if (!answer.ok) throw new Error("the server gave no answer");
     const section = parsed(await answer.text()).querySelector("#remedy");
+    // Whoever judged in the meantime looks at another item now.
+    if (current() !== item) return;
     document.getElementById("remedy").replaceWith(section);
     document.getElementById("remedy-head").focus();
     tell(section.querySelector("p").textContent);
-  });
+  } catch (error) {
+    link.innerHTML = question;
+    delete link.dataset.asked;
+    notice(error.message);
+    tell(`That did not work: ${error.message}`);
+  }
 }
 
 function prepare() {
