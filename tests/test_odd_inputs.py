@@ -12,6 +12,7 @@ from assay import (
     GraphHypersphere,
     Hypersphere,
     MemberNoise,
+    OddOneOut,
     OneClassSets,
 )
 from assay.calibration.background import bump_hunt, scan
@@ -232,6 +233,18 @@ def test_a_constant_column_is_not_shaken():
     constant = RobustCounterfactual(model, np.column_stack([X, np.full(200, 3.0)]), k=200, random_state=0).prepare()
     assert constant.tau_ == pytest.approx(plain.tau_, abs=0.03)
     assert constant.explain(np.array([0.9, 0.5, 3.0])).status == "found"
+
+
+def test_groups_that_overlap_are_named():
+    X = np.eye(3)[np.random.default_rng(0).integers(3, size=30)]
+    with pytest.raises(InputError, match="column 1 in two groups"):
+        RobustCounterfactual(lambda rows: np.ones(len(rows)), X, one_hot=[[0, 1], [1, 2]]).prepare()
+
+
+def test_members_without_an_odd_one_are_refused():
+    sets = np.random.default_rng(0).normal(size=(5, 6, 2))
+    with pytest.raises(InputError, match="marks no member"):
+        OddOneOut(mode="sigmoid", epochs=1).fit_members(sets, np.zeros((5, 6), dtype=int))
 
 
 def test_widths_that_do_not_fit_are_named():

@@ -828,6 +828,24 @@ def test_a_bad_label_gets_an_answer(client, review, body):
     assert review.store.history() == []
 
 
+def test_a_database_that_fails_is_said_to(client, review, monkeypatch):
+    def fail(*_):
+        raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
+
+    monkeypatch.setattr(review.store, "add", fail)
+    answer = client.post("/api/labels", json={"item": 0, "value": 3})
+    assert answer.status_code == 503 and "nothing was kept" in answer.json()["detail"]
+    assert review.said(0) == {}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://["}, {"Host": "[::1"}, {"Host": "[::1]evil"}, {"Content-Length": "9" * 5000}]
+)
+def test_headers_that_make_no_sense_are_refused(client, headers):
+    answer = client.post("/api/undo", headers=headers)
+    assert answer.status_code in (400, 403, 413, 421)
+
+
 def test_hostile_names_stay_data(client, review):
     names = ["Robert'); DROP TABLE labels;--", HOSTILE, "=cmd|' /C calc'!A0"]
     for number, name in enumerate(names):

@@ -274,6 +274,9 @@ class RobustCounterfactual(System):
         rng = as_generator(self.random_state)
         X = self._check_table(self.X_train, reset=True, min_rows=2, name="X_train")
         self._groups = [self._columns(group, "one_hot") for group in self.one_hot]
+        columns, times = np.unique(np.concatenate([*self._groups, np.empty(0, dtype=np.int64)]), return_counts=True)
+        if (times > 1).any():
+            raise InputError(f"one_hot holds column {columns[times > 1][0]} in two groups: a column is in one at most")
         self._fixed = self._columns(self.immutable, "immutable")
         self.low_, self.scale_ = X.min(axis=0), np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), 1.0)
         for group in self._groups:  # a category that always or never occurs is a category all the same

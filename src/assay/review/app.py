@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from assay.core.validation import InputError
@@ -137,6 +138,10 @@ def create_app(review: Review, secret: bytes, hosts: set[str] | None, token: str
     @app.exception_handler(InputError)
     async def _input_error(request: Request, error: InputError) -> Response:
         return _told(request, 422, str(error))
+
+    @app.exception_handler(SQLAlchemyError)
+    async def _database_error(request: Request, error: SQLAlchemyError) -> Response:
+        return _told(request, 503, f"the database of labels does not answer, nothing was kept: {type(error).__name__}")
 
     @app.exception_handler(StarletteHTTPException)
     async def _http_error(request: Request, error: StarletteHTTPException) -> Response:

@@ -234,6 +234,8 @@ class OddOneOut(TakesSets, Localizer):
         if self.mode == "softmax" and (per_set != 1).any():
             row = int(np.flatnonzero(per_set != 1)[0])
             raise InputError(f"members marks {per_set[row]} members of set {row}: mode='softmax' needs exactly one")
+        if not odd.any():
+            raise InputError("members marks no member at all: nothing shows what is odd; mark some, or call fit")
         self._learn(sets, as_generator(self.random_state), odd)
         return self
 
