@@ -48,6 +48,7 @@ def visit(browser, server, name, **context):
     page.fill("#name", name)
     page.click("button.primary")
     page.wait_for_selector("#item")
+    page.wait_for_load_state()  # keys mean something once the script is there
     return page
 
 
