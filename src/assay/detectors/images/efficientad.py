@@ -28,8 +28,8 @@ Departures:
   features of EfficientNet-Lite0, standardised and turned by a random orthogonal projection to C channels, on crops of
   the dozen photographs that scikit-image and scikit-learn bring along. These crops also serve for the penalty. Both are
   weaker than ImageNet: name a folder of photographs of other things as `penalty_images` where there is one.
-- The defaults are for a processor: on real magnetic tiles they have been no better than chance, where PatchCore is
-  good. Take the published size, steps and a published teacher for work, on a graphics card.
+- On real defects the defaults lie far below PatchCore (`results/images.md`). Take the published size, steps and a
+  published teacher for work, on a graphics card.
 - A teacher of few channels at a higher learning rate (`teacher_learning_rate` 1e-3) learns most in few steps.
 - The map has the network's input size, not that of each image.
 - With more than one image a step the hard loss is still taken an image at a time.
