@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits
 
 from assay.core.progress import progress
 from assay.core.random import as_generator, child_seeds
@@ -113,15 +114,20 @@ def nearest_distances(
     # Far from the origin the squares cancel: everything is measured from the judged items' centre.
     centre = np.asarray(judged, dtype=np.float64).mean(axis=0)
     targets = (np.asarray(judged, dtype=np.float64) - centre).astype(np.float32)
-    squares, minus_two = np.einsum("ij,ij->i", targets, targets)[:, None], -2.0 * targets
+    # |x - t|² = |x|² + (x, 1) · (-2 t, |t|²): what differs between the judged is one product.
+    product = np.column_stack([-2.0 * targets, np.einsum("ij,ij->i", targets, targets)])
+    middle, width = centre.astype(features.dtype), features.shape[1]
+    room = np.ones((ROWS, width + 1), dtype=np.float32)
     starts = range(0, len(features), ROWS)
-    for start in progress(starts, "distances to judged items", len(starts)):
-        block = np.asarray(features[start : start + ROWS] - centre.astype(features.dtype), dtype=np.float32)
-        squared = minus_two @ block.T
-        squared += squares
-        nearest = squared.min(axis=0) + np.einsum("ij,ij->i", block, block)
-        piece = best[start : start + ROWS]
-        np.minimum(piece, np.sqrt(np.maximum(nearest, 0.0)), out=piece)
+    # Products as small as these wait for threads longer than they take.
+    with threadpool_limits(1):
+        for start in progress(starts, "distances to judged items", len(starts)):
+            rows = features[start : start + ROWS]
+            block = room[: len(rows)]
+            np.subtract(rows, middle, out=block[:, :width])
+            nearest = (product @ block.T).min(axis=0) + np.einsum("ij,ij->i", block[:, :width], block[:, :width])
+            piece = best[start : start + ROWS]
+            np.minimum(piece, np.sqrt(np.maximum(nearest, 0.0)), out=piece)
     return best
 
 
