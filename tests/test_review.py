@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import socket
 import struct
 import threading
 from datetime import timezone
@@ -919,6 +920,7 @@ def test_where_a_token_is_needed(review):
     told = server_of(review, token="abc{def}+ghi&jkl#%")[1](80)
     assert parse_qs(urlsplit(told).query)["token"] == ["abc{def}+ghi&jkl#%"]
     with listening("127.0.0.1", 0) as taken:
+        assert taken.proto == socket.IPPROTO_TCP  # else answers wait for 40 ms
         taken.listen()
         with pytest.raises(InputError, match="choose another port"):
             listening("127.0.0.1", taken.getsockname()[1])

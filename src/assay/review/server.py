@@ -54,7 +54,9 @@ def listening(host: str, port: int) -> socket.socket:
         If another program listens there, or the address is none of this machine's.
     """
     name = host.strip("[]")
-    found = socket.socket(socket.AF_INET6 if ":" in name else socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named, or asyncio would not send small answers at once.
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if name == "::":
         found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # the older addresses too
