@@ -46,7 +46,7 @@ def normality(detector: Any, threshold: float, rows: Any) -> Normality:
     >>> detector = ECOD().fit(X)
     >>> normal = normality(detector, np.quantile(detector.anomaly_score(X), 0.95), X)
     >>> normal(np.array([[0.0, 0.0], [6.0, 6.0]])).round(2)
-    array([0.95, 0.01])
+    array([0.95, 0.07])
     """
     check_number(threshold, "threshold", low=-1e300, high=1e300)
     squash = Squash.anchored(threshold, detector.anomaly_score(as_matrix(rows, "rows")))
