@@ -20,7 +20,8 @@ from assay.detectors.images.patchcore import PatchCore
 from assay.detectors.images.vae_gan import VAEGAN
 from assay.explain.heat import lime
 from assay.explain.superpixels import superpixels
-from assay.explain.trust import TrustAuditor, best_overlap
+from assay.explain.trust import TrustAuditor
+from assay.metrics.overlap import best_overlap
 from assay.nn.state import seeded
 from tables import need_data, resumed, write
 

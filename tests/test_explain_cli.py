@@ -7,6 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from assay.explain.counterfactuals import RobustCounterfactual
+from assay.report.explain import Explained, explanation_page
 from commands import run
 
 NAMES = ("pressure", "<b>flow</b>", "speed")
@@ -139,3 +141,22 @@ def test_detectors_that_learn_from_anomalies_are_trained_again_with_them(folder,
     words = ("--train", tmp_path / "bad.csv", "--label", "label", "--out", tmp_path / "v.html")
     done = run("explain", folder / "model", "--data", folder / "new.csv", *words)
     assert done.code == 2 and "not anomalies" in done.err
+
+
+def test_the_page_lists_what_changes_most_and_keeps_rows_of_one_name_apart():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 40)) * np.geomspace(1, 1e4, 40)
+    spread = np.ptp(X, axis=0)
+
+    def model(rows):
+        return np.exp2(-np.square(rows / spread).sum(axis=1))
+
+    answer = RobustCounterfactual(model, X, k=50, random_state=0).explain(spread * rng.uniform(0.3, 1.0, 40))
+    row = Explained("a", 1.0, np.zeros(40), spread, rng.normal(size=40), answer)
+    page = explanation_page([row, row], title="", lead=(), tiles={}, run={})
+    assert len(page.tables) == 2
+    change = np.abs(answer.delta) / spread
+    assert (answer.delta != 0).all()
+    for heading, listed in page.tables.items():
+        assert "10 more columns change, by less" in heading
+        assert [one["column"] for one in listed] == [str(j) for j in np.argsort(-change)[:30]]

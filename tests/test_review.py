@@ -305,14 +305,22 @@ def test_an_item_says_what_would_make_it_ordinary(review):
     row = review.items.data[item]
     assert name == "f0" and now == pytest.approx(row[0]) and abs(then) < 3
     assert told.survival >= 0.8 and review.remedy(item) is told
-    # In the table's units: the changed row, standardised, is ordinary to the detector.
-    changed = np.asarray(row, dtype=np.float64)
-    for name, _, then in told.changes:
-        changed[int(name[1])] = then
+
+
+def test_what_would_be_ordinary_is_told_in_the_units_of_the_table(tmp_path):
+    np.save(tmp_path / "x.npy", sky() * [1.0, 100.0, 1.0, 1.0] + [0.0, 0.0, 1e6, 0.0])
+    review = Review(Project.create(tmp_path / "p", tmp_path / "x.npy", detector="mahalanobis"))
+    told, row = review.remedy(203), review.items.data[203].copy()
+    assert told.status == "found"
+    for name, now, then in told.changes:
+        column = review.prepared.columns.index(name)
+        assert now == row[column]
+        row[column] = then
     mean, spread = review.prepared.scale
-    assert review.prepared.detector.anomaly_score([(changed - mean) / spread])[0] <= np.quantile(
-        review.prepared.scores, 0.95
-    )
+    standard = (row - review.items.data.offset - mean) / spread
+    assert abs(row[2] - 1e6) < 5
+    assert review.prepared.detector.anomaly_score([standard])[0] <= np.quantile(review.prepared.scores, 0.95)
+    review.close()
 
 
 def test_people_share_the_work_and_conflicts_are_shown(review):
@@ -394,6 +402,11 @@ def test_what_is_skipped_comes_last(review):
     for item in {210, 211, 212} - {last}:
         review.label("Ann", item, 2)
     assert review.next("Ann", after=last) == last
+    # What is not in the selection does not come into it by being skipped.
+    review.label("Ann", last, 2)
+    assert review.next("Ann", after=5) is None
+    with pytest.raises(InputError, match="item"):
+        review.next("Ann", after=10**6)
 
 
 def test_a_second_person_gets_an_item_after_learning_too(review):
@@ -458,6 +471,10 @@ def test_large_numbers_keep_their_digits(tmp_path):
     np.testing.assert_allclose(prepared.items.data[np.arange(200)][:, 0], seconds, atol=1e-5)
     standard = (seconds - seconds.mean()) / seconds.std()
     np.testing.assert_allclose(prepared.features[:, 0], standard, atol=1e-4)
+    # One row far out, be it the first, costs the others nothing.
+    np.save(tmp_path / "first.npy", np.column_stack([np.r_[1e15, seconds], rng.normal(size=201)]))
+    prepared = Project.create(tmp_path / "r", tmp_path / "first.npy").prepare()
+    np.testing.assert_allclose(prepared.items.data[np.arange(1, 201)][:, 0], seconds, atol=1e-5)
     np.save(tmp_path / "far.npy", np.column_stack([np.geomspace(1, 1e39, 50), rng.normal(size=50)]))
     with pytest.raises(InputError, match="beyond 1e38"):
         Project.create(tmp_path / "q", tmp_path / "far.npy").prepare()
@@ -538,7 +555,6 @@ def test_a_table_beside_the_items_is_checked(made, tmp_path):
         Project.create(tmp_path / "q", made / "x.parquet", drop=["name"], meta=str(csv_file)).prepare()
     project = Project.create(tmp_path / "gaps", made / "x.parquet", drop=["name"], meta=None)
     review = Review(project)
-    review.prepared = review.prepared._replace(meta=None) if hasattr(review.prepared, "_replace") else review.prepared
     review.prepared.meta = pa.table({"quality": [None if i % 2 else i / 220 for i in range(220)]})
     for item in range(30):
         review.label("Ann", item, item % 6)

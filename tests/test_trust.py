@@ -15,8 +15,9 @@ from assay.core.validation import InputError
 from assay.detectors.images.mean_image import MeanImage
 from assay.explain.heat import error_map, lime, partition_shap
 from assay.explain.superpixels import oracle_superpixels, superpixels
-from assay.explain.trust import TrustAuditor, best_overlap, oracle_threshold, wilson
+from assay.explain.trust import TrustAuditor, oracle_threshold, wilson
 from assay.generators.images import CutPaste
+from assay.metrics.overlap import best_overlap
 from assay.report.trust import trust_report
 from commands import run
 from trust import SIDE, TAG, Cheat, Waves, scratched, textures

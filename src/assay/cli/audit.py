@@ -18,6 +18,7 @@ from assay.cli.common import (
     command_line,
     data_record,
     echo_json,
+    known_columns,
     same_columns,
     settle_file,
 )
@@ -62,8 +63,7 @@ def topology(
     if not hasattr(detector, "anomaly_score"):
         raise InputError(f"{model} holds a {type(detector).__name__}, which gives no anomaly scores")
     read = read_table(table, label=label, index=index, drop=drop or (), argument="TABLE")
-    named = hasattr(detector, "feature_names_in_")
-    expected = [str(name) for name in getattr(detector, "feature_names_in_", range(detector.n_features_in_))]
+    expected, named = known_columns(detector)
     same_columns(read, str(table), expected, f"the model {model}", named)
     X = read.X if read.y is None else read.X[read.y != 1]
     if len(X) > rows:

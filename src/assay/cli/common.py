@@ -222,6 +222,12 @@ def check_dropped(drop: Sequence[str] | None, tables: Sequence[Any]) -> None:
             raise InputError(f"--drop {name}: no file has such a column")
 
 
+def known_columns(model: Any) -> tuple[list[str], bool]:
+    """Return the columns that a saved model of tables was fitted on, and whether they have names (else numbers)."""
+    names = getattr(model, "feature_names_in_", range(model.n_features_in_))
+    return [str(name) for name in names], hasattr(model, "feature_names_in_")
+
+
 def same_columns(table: Any, where: str, names: Sequence[str], other: str, named: bool = True) -> None:
     """Raise an `InputError` unless the columns of a table are those expected, in that order.
 

@@ -27,6 +27,7 @@ from assay.cli.common import (
     check_choice,
     check_classes,
     echo_json,
+    known_columns,
     same_columns,
     settle_file,
     settle_folder,
@@ -271,8 +272,7 @@ def score(
         raise InputError(
             f"{model} holds a {type(detector).__name__}, not a calibrated detector: save one with assay fit"
         )
-    named = hasattr(detector, "feature_names_in_")
-    expected = [str(name) for name in getattr(detector, "feature_names_in_", range(detector.n_features_in_))]
+    expected, named = known_columns(detector)
     rows = flagged = 0
     pieces = iter_tables(data, index=index, drop=drop or (), argument="--data")
     with silence(quiet), new_file(out, overwrite=overwrite, name="--out") as part, _Writer(part) as writer:

@@ -20,6 +20,7 @@ from assay.cli.common import (
     command_line,
     data_record,
     echo_json,
+    known_columns,
     same_columns,
     settle_file,
 )
@@ -55,7 +56,6 @@ def explain(
     import numpy as np
     import pyarrow as pa
 
-    from assay.base import TakesGraphs, TakesImages, TakesSequences, TakesSeries, TakesSets
     from assay.core.progress import silence
     from assay.core.store import load
     from assay.core.tables import read_table
@@ -69,11 +69,9 @@ def explain(
     check_choice(method, ("iterative", "nearest"), "--method")
     overwrite = settle_file(out, overwrite, (".html",), data)
     detector: Any = load(model)
-    other = (TakesImages, TakesSeries, TakesSequences, TakesSets, TakesGraphs)
-    if not hasattr(detector, "calibrator_") or isinstance(detector.detector_, other):
+    if not hasattr(detector, "calibrator_") or getattr(detector.detector_, "data", "tables") != "tables":
         raise InputError(f"{model} holds no calibrated detector of tables: save one with assay fit")
-    named = hasattr(detector, "feature_names_in_")
-    expected = [str(name) for name in getattr(detector, "feature_names_in_", range(detector.n_features_in_))]
+    expected, named = known_columns(detector)
     left_out = list(drop or ())
     real = read_table(train, label=label, index=index, drop=left_out, argument="--train")
     # What is asked about may come without what only the training rows have.

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -63,6 +63,7 @@ from assay.core.validation import (
 )
 from assay.explain.heat import BATCH, SAMPLES, SEED, Score, asked, error_map, lime, partition_shap
 from assay.explain.superpixels import SEGMENTS, oracle_superpixels, superpixels
+from assay.metrics.overlap import best_overlap
 from assay.metrics.ranking import roc_auc
 
 #: Heat maps that an audit can draw.
@@ -72,56 +73,6 @@ RIGHT, WRONG, MISSED, FALSE, QUIET = "right reason", "wrong reason", "missed", "
 VERDICTS = (RIGHT, WRONG, MISSED, FALSE, QUIET)
 #: Least overlap j0 of a right reason; where the curve is drawn.
 LEAST, LEVELS = 0.25, np.linspace(0.0, 1.0, 101)
-
-
-class Overlap(NamedTuple):
-    """The best agreement of a heat map with a mask.
-
-    Attributes
-    ----------
-    value : float
-        max J, in [0, 1]; NaN for an empty mask.
-    threshold : float
-        Heat from which on a pixel counts, at the best.
-    """
-
-    value: float
-    threshold: float
-
-
-def best_overlap(heat: Any, mask: Any) -> Overlap:
-    """Return the largest Jaccard index of a mask and of what is at least as hot as a threshold.
-
-    Parameters
-    ----------
-    heat : array of shape (h, w)
-        Finite, higher = more.
-    mask : array of bool of shape (h, w)
-        True on the defect.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or the heat is not finite.
-
-    Examples
-    --------
-    >>> from assay.explain.trust import best_overlap
-    >>> best_overlap([[3.0, 2.0], [2.0, 0.0]], [[1, 1], [0, 0]])
-    Overlap(value=0.6666666666666666, threshold=2.0)
-    """
-    heat, mask = np.asarray(heat, dtype=np.float64), np.asarray(mask) != 0
-    if heat.shape != mask.shape or heat.ndim != 2:
-        raise InputError(f"heat has shape {heat.shape}, mask {mask.shape}: give both (h, w)")
-    refuse_non_finite(heat, "heat")
-    if not mask.any():
-        return Overlap(float("nan"), float("nan"))
-    order = np.argsort(-heat, axis=None, kind="stable")
-    ordered, hits = heat.ravel()[order], np.cumsum(mask.ravel()[order])
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    jaccard = hits[ends] / (ends + 1 + hits[-1] - hits[ends])
-    best = int(jaccard.argmax())
-    return Overlap(float(jaccard[best]), float(ordered[ends[best]]))
 
 
 def oracle_threshold(labels: Any, scores: Any) -> float:

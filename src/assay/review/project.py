@@ -449,8 +449,9 @@ def _write_rows(source: Path, drop: list[str], work: Path) -> None:
     for number, piece in enumerate(progress(iter_tables(source, drop=drop, argument="--items"), "reading the table")):
         columns = piece.names
         # Single precision keeps seven digits: what all rows share, such as the date of times in seconds, is taken off.
-        offset = piece.X[0] if offset is None else offset
-        values = piece.X - offset
+        offset = np.median(piece.X, axis=0) if offset is None else offset
+        with np.errstate(over="ignore"):  # what is too far is refused
+            values = piece.X - offset
         far = np.flatnonzero((np.abs(values) > np.finfo(np.float32).max).any(axis=0))
         if len(far):
             raise InputError(f"--items {source}: the column {columns[far[0]]!r} holds numbers beyond 1e38: rescale it")

@@ -168,14 +168,17 @@ class Review:
         with self._lock:
             skipped = self._skipped[reviewer]
             if after is not None:
+                self.check_item(after)
                 skipped.add(after)
-            item = next((one for one in self._waiting(reviewer) if one != after), after)
+            item = None
+            for item in self._waiting(reviewer):
+                if item != after:
+                    break  # else it is the one skipped, and stays so if nothing else waits
             if item in skipped:  # all that wait were skipped: a new round of them
                 skipped.clear()
-            if item is not None and self._waits_for(item, reviewer, time.monotonic()):
+            if item is not None:
                 self._shown.setdefault(item, {})[reviewer] = time.monotonic()
-                return item
-            return None
+            return item
 
     def upcoming(self, reviewer: str, count: int = 20) -> list[int]:
         """Return the first items of a reviewer's queue."""
