@@ -310,7 +310,8 @@ def test_an_item_says_what_would_make_it_ordinary(review):
 def test_what_would_be_ordinary_is_told_in_the_units_of_the_table(tmp_path):
     np.save(tmp_path / "x.npy", sky() * [1.0, 100.0, 1.0, 1.0] + [0.0, 0.0, 1e6, 0.0])
     review = Review(Project.create(tmp_path / "p", tmp_path / "x.npy", detector="mahalanobis"))
-    told, row = review.remedy(203), review.items.data[203].copy()
+    item = int(np.argmax(review.prepared.scores))
+    told, row = review.remedy(item), review.items.data[item].copy()
     assert told.status == "found"
     for name, now, then in told.changes:
         column = review.prepared.columns.index(name)
